@@ -1,0 +1,44 @@
+# What the README tells a newcomer: `make demo`, `make test`. VENV may lie elsewhere.
+VENV   ?= .venv
+PYTHON ?= python3
+DATA   ?= ../shared/data
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
+
+.PHONY: help install demo test lint encoder heads clean
+help:
+	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
+	@echo "make test     run all tests"
+	@echo "make lint     check style and the import contract"
+	@echo "make encoder  make the bundled encoder again      (DATA=$(DATA))"
+	@echo "make heads    train the bundled heads again       (DATA=$(DATA))"
+	@echo "make clean    remove $(VENV) and what demo wrote"
+
+install: $(STAMP)
+$(STAMP): setup.py constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(STAMP)
+	$(PY) examples/demo.py
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+encoder: $(STAMP)
+	$(PY) -m pipelines.make_encoder --name default --layers 4 5 6 --pooling mean \
+	  --calibrate $(TASKS:%=$(DATA)/%/train.parquet) --calibrate_rows 4000 \
+	  --source "training splits of: $(TASKS)" --output encoder/bundles/default
+
+heads: $(STAMP)
+	$(PY) -m pipelines.bundled_heads --data $(DATA)
+
+clean:
+	rm -rf $(VENV) demo-store

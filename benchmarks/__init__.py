@@ -1,0 +1,1 @@
+"""Measure what the README says, side by side with what a user would take instead."""

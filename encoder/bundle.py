@@ -1,0 +1,257 @@
+"""Describe an encoder bundle: everything that decides its output bits, in `encoder.json` and a safetensors file.
+
+Needs neither torch nor transformers, so that a plan, a listing or a check can be made without loading a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from encoder.base import Base, EncoderError, find
+from encoder.pooling import Pooling
+
+FORMAT_VERSION = 1
+DESCRIPTION_FILE = "encoder.json"
+PARAMETERS_FILE = "parameters.safetensors"
+BUNDLED_FOLDER = Path(__file__).parent / "bundles"
+
+LongTexts = Literal["truncate", "windows"]
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """Say what turns text into codes.
+
+    Attributes:
+        name: for people; not part of the fingerprint.
+        base_id: the base model (see `encoder.base`); not part of the fingerprint, its files' hashes are.
+        base_files: SHA-256 by file name of the base model's configuration, weights and tokenizer.
+        pooling: layers × positions.
+        bits: bits a code; a multiple of 8.
+        thresholds: (bits,) float32; a feature above its threshold is a one.
+        projection: (dim, bits) float32 applied to the features before the threshold, or None.
+        prefix: put before every text ("query: " for E5).
+        max_tokens: tokens a window, special ones included.
+        long_texts: what happens to a text over `max_tokens`: "truncate" reads its beginning; "windows" reads all of it
+            in overlapping windows whose features are averaged before the threshold.
+        overlap_tokens: tokens two neighbouring windows share.
+        calibration: how the thresholds were made, for people.
+    """
+
+    name: str
+    base_id: str
+    base_files: dict[str, str]
+    pooling: Pooling
+    bits: int
+    thresholds: np.ndarray
+    projection: np.ndarray | None = None
+    prefix: str = ""
+    max_tokens: int = 256
+    long_texts: LongTexts = "truncate"
+    overlap_tokens: int = 32
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.bits <= 0 or self.bits % 8:
+            raise EncoderError(f"bits must be a positive multiple of 8, not {self.bits}")
+        if self.long_texts not in get_args(LongTexts):
+            raise EncoderError(
+                f"unknown policy for long texts {self.long_texts!r}; choose from {', '.join(get_args(LongTexts))}"
+            )
+        if self.max_tokens < 8 or not 0 <= self.overlap_tokens <= self.max_tokens // 2:
+            raise EncoderError(
+                f"max_tokens must be at least 8 and overlap_tokens at most half of it, "
+                f"not {self.max_tokens} and {self.overlap_tokens}"
+            )
+        for name, array, shape in (
+            ("thresholds", self.thresholds, (self.bits,)),
+            ("projection", self.projection, (None, self.bits)),
+        ):
+            if array is None:
+                continue
+            if array.dtype != np.float32 or array.ndim != len(shape) or array.shape[-1] != self.bits:
+                raise EncoderError(f"{name} must be float32 {shape}, not {array.dtype} {array.shape}")
+            if not np.isfinite(array).all():
+                raise EncoderError(f"{name} hold values that are not finite")
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the hex SHA-256 over everything that can change the output bits."""
+        decisive = self._decisive() | {"parameters_sha256": hashlib.sha256(self._parameters()).hexdigest()}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def find_base(self) -> Base:
+        """Locate the base model here and check that it is the one the bundle was made with (hashes its files)."""
+        base = find(self.base_id)
+        if (found := base.file_hashes()) != self.base_files:
+            changed = sorted(n for n in found.keys() | self.base_files.keys() if found.get(n) != self.base_files.get(n))
+            pinned, here = (files.get(changed[0], "absent")[:12] for files in (self.base_files, found))
+            raise EncoderError(
+                f"base model {self.base_id} is not the one encoder {self.name!r} was made with: {changed[0]} has "
+                f"SHA-256 {here} here and {pinned} in the bundle; install the pinned model or make the encoder again"
+            )
+        return base
+
+    def files(self) -> dict[str, bytes]:
+        """Return the bundle's files by name, as they lie in its folder."""
+        description = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "base_id": self.base_id,
+            **self._decisive(),
+            "calibration": self.calibration,
+        }
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        return {DESCRIPTION_FILE: text.encode(), PARAMETERS_FILE: self._parameters()}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
+            raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        # The description comes last: a folder without it is no bundle.
+        for name, content in sorted(self.files().items(), key=lambda item: item[0] == DESCRIPTION_FILE):
+            temporary = folder / f".{name}.tmp"
+            temporary.write_bytes(content)
+            temporary.replace(folder / name)
+        return folder
+
+    def _decisive(self) -> dict[str, Any]:
+        return {
+            "base_files": dict(sorted(self.base_files.items())),
+            "pooling": {"layers": list(self.pooling.layers), "positions": list(self.pooling.positions)},
+            "bits": self.bits,
+            "prefix": self.prefix,
+            "max_tokens": self.max_tokens,
+            "long_texts": self.long_texts,
+            "overlap_tokens": self.overlap_tokens,
+        }
+
+    def _parameters(self) -> bytes:
+        tensors = {"thresholds": self.thresholds}
+        if self.projection is not None:
+            tensors["projection"] = np.ascontiguousarray(self.projection)
+        return save_tensors(tensors)
+
+
+def describe(bundle: str) -> Bundle:
+    """Read a bundle's description without loading its model.
+
+    `bundle` is "default", a bundle's folder, a model's folder, or a Hugging Face id; a bare model gets the mean of its
+    last layer, cut at zero.
+    """
+    folder = BUNDLED_FOLDER / bundle if re.fullmatch(r"[\w-]+", bundle) else Path(bundle)
+    if (folder / DESCRIPTION_FILE).is_file():
+        return read(folder)
+    if (Path(bundle) / DESCRIPTION_FILE).is_file():
+        return read(Path(bundle))
+    _log.warning(
+        "%s is a bare model: its features are cut at zero; make-encoder fits thresholds and keeps more", bundle
+    )
+    return plain(find(bundle))
+
+
+def read(folder: Path) -> Bundle:
+    """Read a bundle's folder.
+
+    Raises:
+        EncoderError: a newer format, a damaged file.
+    """
+    try:
+        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        version = description["format_version"]
+        if version != FORMAT_VERSION:
+            raise EncoderError(
+                f"{folder} is an encoder bundle of format {version} but this program reads format {FORMAT_VERSION}; "
+                "install the encode-once that made it"
+            )
+        parameters = load_tensors((folder / PARAMETERS_FILE).read_bytes())
+        bundle = Bundle(
+            name=description["name"],
+            base_id=description["base_id"],
+            base_files=description["base_files"],
+            pooling=Pooling(**{key: tuple(value) for key, value in description["pooling"].items()}),
+            bits=description["bits"],
+            thresholds=parameters["thresholds"],
+            projection=parameters.get("projection"),
+            prefix=description["prefix"],
+            max_tokens=description["max_tokens"],
+            long_texts=description["long_texts"],
+            overlap_tokens=description["overlap_tokens"],
+            calibration=description["calibration"],
+        )
+    except EncoderError:
+        raise
+    except Exception as error:  # whatever a damaged file throws, the reader is told which file
+        raise EncoderError(f"{folder} is not a readable encoder bundle: {type(error).__name__}: {error}") from error
+    if bundle.fingerprint != description["fingerprint"]:
+        raise EncoderError(
+            f"encoder bundle {folder} was changed after it was made: its content has fingerprint "
+            f"{bundle.fingerprint[:12]}, its description says {description['fingerprint'][:12]}"
+        )
+    return bundle
+
+
+def plain(base: Base) -> Bundle:
+    """Make the bundle of a bare model: mean of its last layer, sign bits."""
+    config = base.config()
+    width, layers = hidden_size(config), layer_count(config)
+    return Bundle(
+        name=base.id,
+        base_id=base.id,
+        base_files=base.file_hashes(),
+        pooling=Pooling(layers=(layers,)),
+        bits=width,
+        thresholds=np.zeros(width, np.float32),
+        max_tokens=(max_tokens := min(256, token_limit(config))),
+        overlap_tokens=default_overlap(max_tokens),
+    )
+
+
+def default_overlap(max_tokens: int) -> int:
+    """Return how many tokens neighbouring windows share where nothing else is asked for."""
+    return min(32, max_tokens // 4)
+
+
+def hidden_size(config: dict) -> int:
+    """Return the width of a model's hidden states from its `config.json`."""
+    return _first(config, "hidden_size", "d_model", "dim", "n_embd")
+
+
+def layer_count(config: dict) -> int:
+    """Return the number of a model's layers from its `config.json`."""
+    return _first(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
+
+
+def token_limit(config: dict) -> int:
+    """Return how many tokens a model can read at once, special ones included, from its `config.json`."""
+    limit = _first(config, "max_position_embeddings", "n_positions", default=512)
+    # RoBERTa's family counts positions from the padding id on.
+    reserved = config.get("pad_token_id", 1) + 1 if _counts_from_padding(config) else 0
+    return limit - reserved
+
+
+def _counts_from_padding(config: dict) -> bool:
+    return config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet", "roberta-prelayernorm")
+
+
+def _first(config: dict, *names: str, default: int | None = None) -> int:
+    for name in names:
+        if name in config:
+            return config[name]
+    if default is not None:
+        return default
+    raise EncoderError(f"the model's config.json has none of {', '.join(names)}: this kind of model is not supported")

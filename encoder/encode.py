@@ -1,0 +1,131 @@
+"""Encode texts: tokenise, sort by length, batch by tokens, run the model, pool, cut to bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from encoder import bits as bit_packing
+from encoder.bundle import Bundle
+from encoder.model import Precision, choose_device, choose_precision, load_model
+from encoder.tokenize import Tokenizer, Windows
+
+# Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
+# activations stay in the processor's cache (CPU) or in memory (GPU).
+DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes:
+    """Hold the codes of n texts.
+
+    Attributes:
+        bits: (n, bits // 8) uint8, packed by `numpy.packbits`.
+        n_tokens: (n,) int32, tokens the model read.
+        truncated: (n,) bool, whether part of the text was not read.
+        padded_tokens: tokens that went through the model, padding included; with `n_tokens.sum()` it gives the padding
+            share.
+    """
+
+    bits: np.ndarray
+    n_tokens: np.ndarray
+    truncated: np.ndarray
+    padded_tokens: int
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+
+class Encoder:
+    """Turn texts into codes with one model on one device. Made by `encoder.load`."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_tokens: int | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.fingerprint = bundle.fingerprint
+        self.bits = bundle.bits
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.batch_tokens = batch_tokens or DEFAULT_BATCH_TOKENS[self.device.type]
+        base = bundle.find_base()
+        self._pad_id = base.config().get("pad_token_id") or 0
+        self._tokenizer = Tokenizer(
+            base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens
+        )
+        self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype)
+        self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
+        self._projection = None
+        if bundle.projection is not None:
+            self._projection = torch.from_numpy(bundle.projection).to(self.device)
+
+    def encode(self, texts: list[str]) -> Codes:
+        """Encode n texts into `Codes` of n rows, in their order."""
+        windows = self._tokenizer(texts)
+        ones = np.empty((len(texts), self.bits), bool)
+        padded_tokens = 0
+        if len(windows.text) == len(texts):  # one window a text: nothing has to be averaged, only bits leave the device
+            for rows, features, batch_tokens in self._batches(windows):
+                ones[rows] = (features > self._thresholds).cpu().numpy()
+                padded_tokens += batch_tokens
+        else:
+            features, padded_tokens = self._average(windows, len(texts))
+            np.greater(features, self.bundle.thresholds, out=ones)
+        return Codes(bit_packing.pack(ones), windows.n_tokens, windows.truncated, padded_tokens)
+
+    def features(self, texts: list[str]) -> np.ndarray:
+        """Return what the thresholds cut: (n, bits) float32, after the projection where there is one."""
+        return self._average(self._tokenizer(texts), len(texts))[0]
+
+    def _average(self, windows: Windows, n: int) -> tuple[np.ndarray, int]:
+        """Average each text's windows: features (n, bits) float32, and the tokens that went through the model."""
+        of_window = np.empty((len(windows.text), self.bits), np.float32)
+        padded_tokens = 0
+        for rows, features, batch_tokens in self._batches(windows):
+            of_window[rows] = features.cpu().numpy()
+            padded_tokens += batch_tokens
+        if len(windows.text) == n:
+            return of_window, padded_tokens
+        first = np.searchsorted(windows.text, np.arange(n))
+        counts = np.bincount(windows.text, minlength=n)[:, None]
+        return np.add.reduceat(of_window, first, axis=0) / counts.astype(np.float32), padded_tokens
+
+    def _batches(self, windows: Windows) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
+        """Run all windows, longest first: (their numbers, features (w, bits) float32 on the device, tokens run)."""
+        lengths = windows.lengths
+        order = np.argsort(-lengths, kind="stable")
+        done = 0
+        while done < len(order):
+            # The first of a batch is its longest, so it decides how many rows fit.
+            rows = order[done : done + max(1, self.batch_tokens // int(lengths[order[done]]))]
+            ids, mask = windows.batch(rows, self._pad_id)
+            try:
+                features = self._forward(torch.from_numpy(ids), torch.from_numpy(mask))
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+                # From here on for good: what did not fit once will not fit next time.
+                self.batch_tokens = max(ids.size // 2, int(lengths[rows[0]]))
+                torch.cuda.empty_cache()
+                _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
+                continue
+            yield rows, features, ids.size
+            done += len(rows)
+
+    @torch.inference_mode()
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Run one batch: ids (n, tokens) int64 and mask (n, tokens) bool in, features (n, bits) float32 out."""
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+        pooled = self.bundle.pooling(hidden, mask)
+        return pooled if self._projection is None else pooled @ self._projection

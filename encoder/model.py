@@ -1,0 +1,98 @@
+"""Load a base model and run it as far up as the pooling reads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from encoder.base import EncoderError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+# Where a model's layers lie. Cutting there is exact only where no norm follows the last layer: these families.
+_LAYER_LISTS = {
+    "bert": "encoder.layer",
+    "camembert": "encoder.layer",
+    "distilbert": "transformer.layer",
+    "electra": "encoder.layer",
+    "mpnet": "encoder.layer",
+    "roberta": "encoder.layer",
+    "xlm-roberta": "encoder.layer",
+}
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda", "mps"):
+        raise EncoderError(f"unknown device {device!r}; choose from auto, cpu, cuda, cuda:N, mps")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise EncoderError(f"device {device} is not there: {torch.cuda.device_count()} CUDA devices found; use cpu")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise EncoderError("device mps is not there; use cpu")
+    return chosen
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Turn a precision into a dtype; "auto" is bfloat16 only where the processor multiplies it natively.
+
+    Elsewhere it is emulated: on a processor with AVX2 alone, six times slower than float32.
+    """
+    if precision not in get_args(Precision):
+        raise EncoderError(f"unknown precision {precision!r}; choose from {', '.join(get_args(Precision))}")
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        native = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name and has is True)
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
+
+
+def load_model(folder: Path, top_layer: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """Load the transformer in `folder`, without the layers above `top_layer` where they can be left out exactly.
+
+    Called with `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, it gives `hidden_states`, each
+    (n, tokens, width).
+    """
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if getattr(config, "is_encoder_decoder", False):
+        raise EncoderError(f"the model in {folder} is an encoder-decoder; choose an encoder or a decoder model")
+    with _without_progress_bars():
+        model = AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    layers = config.num_hidden_layers
+    if top_layer > layers:
+        raise EncoderError(f"layer {top_layer} is asked for but the model in {folder} has {layers} layers")
+    if path := _LAYER_LISTS.get(config.model_type):
+        del model.get_submodule(path)[top_layer:]
+    if hasattr(model, "pooler"):
+        model.pooler = None
+    return model.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

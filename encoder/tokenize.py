@@ -1,0 +1,98 @@
+"""Turn texts into windows of token ids with a fast tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from encoder.base import EncoderError
+from encoder.bundle import LongTexts
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Hold the token ids of many texts; a text is one window, or several under the policy "windows".
+
+    Attributes:
+        ids: token ids of all windows, one after the other, int32.
+        starts: (windows + 1,) int64, where each window begins in `ids`.
+        text: (windows,) int64, the text each window belongs to, ascending.
+        n_tokens: (n,) int32, tokens of each text that the model reads.
+        truncated: (n,) bool, whether part of the text is not read.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    text: np.ndarray
+    n_tokens: np.ndarray
+    truncated: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the tokens of each window, (windows,) int64."""
+        return np.diff(self.starts)
+
+    def batch(self, windows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lay some windows side by side: ids (w, tokens) int64 padded at the right, and their mask (w, tokens) bool."""
+        lengths = self.lengths[windows]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.full(mask.shape, pad_id, np.int64)
+        ids[mask] = np.concatenate([self.ids[self.starts[w] : self.starts[w + 1]] for w in windows])
+        return ids, mask
+
+
+class Tokenizer:
+    """Tokenise texts as a bundle says: prefix, length limit, policy for long texts."""
+
+    def __init__(self, folder: Path, max_tokens: int, prefix: str, long_texts: LongTexts, overlap_tokens: int) -> None:
+        self._prefix = prefix
+        self._windows = long_texts == "windows"
+        self._tokenizer = _load(folder)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens, stride=overlap_tokens if self._windows else 0)
+
+    def __call__(self, texts: list[str]) -> Windows:
+        """Tokenise a batch of texts."""
+        if self._prefix:
+            texts = [self._prefix + text for text in texts]
+        ids: list[list[int]] = []
+        text_of: list[int] = []
+        truncated = np.zeros(len(texts), bool)
+        for number, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
+            ids.append(encoding.ids)
+            text_of.append(number)
+            if rest := encoding.overflowing:
+                if self._windows:
+                    ids.extend(window.ids for window in rest)
+                    text_of.extend([number] * len(rest))
+                else:
+                    truncated[number] = True
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        text = np.asarray(text_of, np.int64)
+        return Windows(
+            ids=np.fromiter((i for window in ids for i in window), np.int32, int(starts[-1])),
+            starts=starts,
+            text=text,
+            n_tokens=np.bincount(text, weights=lengths, minlength=len(texts)).astype(np.int32),
+            truncated=truncated,
+        )
+
+
+def _load(folder: Path) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    if (folder / "tokenizer.json").exists():
+        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    from transformers import AutoTokenizer  # converts a slow tokenizer's files; several seconds to import
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise EncoderError(f"the tokenizer in {folder} has no fast version")
+    return tokenizer.backend_tokenizer

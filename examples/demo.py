@@ -1,0 +1,85 @@
+"""Annotate the example corpus with the bundled encoder and heads, then show some documents with their labels.
+
+    make demo            (or: python examples/demo.py [STORE])
+
+Shows how the pieces are used as a library: the pipeline through `pipelines.annotate.run`, the store through pyarrow.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+import heads
+from pipelines import annotate
+from pipelines.cli import guard
+from transforms.blocks import BlockLimits, ReadOptions
+from transforms.read import read_unit
+from transforms.units import Unit, cut_shard, match_shards
+
+CORPUS = Path(__file__).parent / "corpus"
+SHOWN_A_SHARD = 4
+TEXT_WIDTH = 44
+COLUMN_WIDTH = 11
+
+
+def main() -> int:
+    store = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-store").resolve()
+    print(f"annotating {CORPUS} into {store}\n", flush=True)
+    summary = annotate.run(["--input", f"{CORPUS}/*", "--id_field", "id", "--store", str(store)])
+    print()
+    print(table(read_texts(), read_labels(store)))
+    print(f"\nthe store: {store}")
+    print(
+        "run it again: nothing is done twice; or read labels with: pandas.read_parquet('demo-store/labels/task=topic')"
+    )
+    return summary.exit_code
+
+
+def read_texts() -> dict[str, list[tuple[str, str]]]:
+    """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
+    options = ReadOptions(id_field="id")
+    texts = {}
+    for shard in match_shards([str(CORPUS)], str(CORPUS), options):
+        for index, (start, stop, _) in enumerate(cut_shard(shard, 1 << 30)):
+            unit = Unit(
+                shard.key, index, 1, (), None,
+                shard.path, shard.relative_path, shard.size_bytes, shard.stamp, start, stop,
+            )  # fmt: skip
+            for block in read_unit(unit, options, BlockLimits()):
+                rows = zip(block.table["id"].to_pylist(), block.table["text"].to_pylist())
+                texts.setdefault(shard.relative_path, []).extend(rows)
+    return texts
+
+
+def read_labels(store: Path) -> dict[str, dict[str, str]]:
+    """Read all labels of a store: by task, by document id."""
+    labels = {}
+    for task in heads.bundled():
+        head = heads.load(task).fingerprint[:12]
+        rows = pq.read_table(store / "labels" / f"task={task}" / f"head={head}", partitioning=None).to_pylist()
+        labels[task] = {row["id"]: row["label"] if "label" in row else ", ".join(row["labels"]) or "-" for row in rows}
+    return labels
+
+
+def table(texts: dict[str, list[tuple[str, str]]], labels: dict[str, dict[str, str]]) -> str:
+    """Lay out a few documents of every shard, one a line, with a column a task."""
+    tasks = list(labels)
+    lines = ["  ".join(["document".ljust(TEXT_WIDTH), *(task[:COLUMN_WIDTH].ljust(COLUMN_WIDTH) for task in tasks)])]
+    lines.append("  ".join(["-" * TEXT_WIDTH, *("-" * COLUMN_WIDTH for _ in tasks)]))
+    for rows in texts.values():
+        for id_, text in rows[:: max(1, len(rows) // SHOWN_A_SHARD)][:SHOWN_A_SHARD]:
+            cells = [fit(text, TEXT_WIDTH), *(fit(labels[task].get(id_, "?"), COLUMN_WIDTH) for task in tasks)]
+            lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def fit(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main, "demo"))

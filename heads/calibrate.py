@@ -1,0 +1,150 @@
+"""Turns logits into calibrated probabilities and labels, the same bytes on every machine.
+
+Everything that runs when documents are labelled (`probabilities`, `decide`) is made of IEEE
+additions, products, quotients and comparisons in a fixed order: no libm, no reduction whose order
+depends on the shape. So a score depends on its own row only, never on the batch, the processor or
+the library's build.
+
+`fit_temperature` is temperature scaling: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern
+Neural Networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Kind = Literal["single", "multi", "regression"]
+KINDS = ("single", "multi", "regression")
+TEMPERATURES = (0.05, 20.0)  # the range searched; few or perfectly split rows would run away
+
+
+class SingleLabels(NamedTuple):
+    """One label a row: label_index (n,) int32, score (n,) float32, the winner's probability."""
+
+    label_index: np.ndarray
+    score: np.ndarray
+
+
+class MultiLabels(NamedTuple):
+    """Labels of all rows in Arrow's list layout; row i owns offsets[i] to offsets[i + 1].
+
+    offsets (n + 1,) int32, label_index (total,) int32, scores (total,) float32; within a row by
+    falling score, then by class order.
+    """
+
+    offsets: np.ndarray
+    label_index: np.ndarray
+    scores: np.ndarray
+
+
+def portable_exp(x: np.ndarray) -> np.ndarray:
+    """Computes e**x for float32 x, clipped to [-87, 87], by products and sums alone.
+
+    Library exponentials differ in the last digit from one processor to the next. The coefficients
+    are those of Cephes' expf; the error is below one unit in the last place.
+    """
+    x = np.clip(x, np.float32(-87), np.float32(87))
+    k = np.rint(x * np.float32(1.44269504))
+    r = x - k * np.float32(0.693359375) + k * np.float32(2.12194440e-4)
+    y = np.full_like(r, 1.9875691500e-4)
+    for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5):
+        y *= r
+        y += np.float32(coefficient)
+    y *= r * r
+    y += r
+    y += np.float32(1)
+    y *= ((k.astype(np.int32) + 127) << 23).view(np.float32)  # 2**k, by its exponent bits
+    return y
+
+
+def probabilities(logits: np.ndarray, kind: Kind, temperature: float) -> np.ndarray:
+    """Computes the scores of a head from its logits: softmax, sigmoid, or the values themselves.
+
+    logits (n, outputs) float32 gives (n, outputs) float32.
+    """
+    if kind == "regression":
+        return logits
+    scaled = logits / np.float32(temperature)
+    if kind == "multi":
+        return np.float32(1) / (np.float32(1) + portable_exp(-scaled))
+    powers = portable_exp(scaled - scaled.max(axis=1, keepdims=True))
+    total = powers[:, 0].copy()
+    for column in range(1, powers.shape[1]):  # in class order; np.sum's order varies with the shape
+        total += powers[:, column]
+    powers /= total[:, None]
+    return powers
+
+
+def decide(
+    scores: np.ndarray,
+    kind: Kind,
+    thresholds: np.ndarray,
+) -> SingleLabels | MultiLabels | np.ndarray:
+    """Picks labels from scores (n, outputs) float32; the earlier class wins a tie.
+
+    single: the class of the highest score. multi: every class whose score is at least its threshold
+    (classes,) float32. regression: the values, (n,) float32.
+    """
+    if kind == "regression":
+        return scores[:, 0].copy()
+    if kind == "single":
+        label_index = scores.argmax(axis=1)
+        score = np.take_along_axis(scores, label_index[:, None], axis=1)[:, 0]
+        return SingleLabels(label_index.astype(np.int32), score)
+    given = scores >= thresholds
+    rows, label_index = np.nonzero(given)
+    found = scores[rows, label_index]
+    order = np.lexsort((label_index, -found, rows))
+    offsets = np.zeros(len(scores) + 1, np.int32)
+    np.cumsum(given.sum(axis=1), out=offsets[1:])
+    return MultiLabels(offsets, label_index[order].astype(np.int32), found[order])
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, kind: Kind) -> tuple[float, float]:
+    """Finds the temperature of the smallest log loss; gives (it, the loss). Golden-section search.
+
+    logits (n, classes) float32; targets (n,) int for single, (n, classes) bool for multi.
+    """
+    logits = logits.astype(np.float64)
+    if kind == "single":
+        # Log loss needs only the distance of each class from the true one.
+        gaps = logits - np.take_along_axis(logits, targets[:, None], axis=1)
+    else:
+        gaps = np.where(targets, -logits, logits)
+
+    def log_loss(log_temperature: float) -> float:
+        scaled = gaps / np.exp(log_temperature)
+        if kind == "multi":
+            return float(np.logaddexp(0, scaled).mean())
+        top = scaled.max(axis=1)
+        return float((np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top).mean())
+
+    low, high = np.log(TEMPERATURES)
+    ratio = (np.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if log_loss(left) <= log_loss(right):
+            high = right
+        else:
+            low = left
+    middle = (low + high) / 2
+    return float(np.float32(np.exp(middle))), log_loss(middle)
+
+
+def fit_threshold(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Finds the one threshold, the same for all classes, of the best micro F1; gives (it, the F1).
+
+    scores (n, classes) float32, targets (n, classes) bool. It lies midway between the last score
+    that is taken and the first that is not.
+    """
+    flat = scores.ravel()
+    order = np.argsort(-flat, kind="stable")
+    ranked = flat[order].astype(np.float64)
+    hits = np.cumsum(targets.ravel()[order])
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    f1[:-1][ranked[:-1] == ranked[1:]] = -1  # equal scores are taken together or not at all
+    best = int(f1.argmax())
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float(np.float32((ranked[best] + below) / 2)), float(f1[best])

@@ -1,0 +1,165 @@
+"""Defines the head: integer weights that turn codes into the calibrated labels of one task.
+
+Weights lie on an integer grid small enough that their sums over a code are exact in float32 (see
+score.py), and all that follows is fixed arithmetic (see calibrate.py). So labels and scores are the
+same, byte for byte, for every batch size, number of threads, kernel and machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heads import score, storage
+from heads.calibrate import Kind, MultiLabels, SingleLabels, decide, probabilities
+from heads.checks import check_parts
+from heads.errors import HeadError
+
+CHUNK_ROWS = 8192
+NO_THRESHOLDS = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Labels codes of `bits` bits for one task.
+
+    labels are in class order, empty for regression; a class is a row of weights (classes, bits)
+    int16 with its scale (classes,) and bias (classes,) float32; regression has one row. logit =
+    scale * (sum of the weights, + for a bit of 1, - for 0) + bias; the score is the softmax
+    (single) or sigmoid (multi) of logit / temperature. multi gives the labels whose score is at
+    least thresholds (classes,) float32. metrics, source and created_by are for people: JSON values
+    that leave the fingerprint as it is. HeadError where the parts do not fit each other.
+    """
+
+    task: str
+    kind: Kind
+    labels: tuple[str, ...]
+    weights: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    encoder_fingerprint: str
+    temperature: float = 1.0
+    thresholds: np.ndarray = field(default_factory=NO_THRESHOLDS.copy)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+    created_by: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        check_parts(self)
+
+    @property
+    def bits(self) -> int:
+        """Gives the number of bits of the codes that this head reads."""
+        return self.weights.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Computes the hex SHA-256 over all that can change the output: not task or metrics."""
+        words = [storage.FORMAT, self.kind, self.labels, self.bits, self.encoder_fingerprint]
+        digest = hashlib.sha256(json.dumps(words).encode())
+        digest.update(np.array(self.temperature, "<f4").tobytes())
+        digest.update(self.weights.astype("<i2").tobytes())
+        for array in (self.scale, self.bias, self.thresholds):
+            digest.update(array.astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        return score.byte_table(self.weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_table"}
+
+    def check_encoder(self, fingerprint: str) -> None:
+        """Raises HeadError unless `fingerprint` is that of the encoder the head was fitted on."""
+        if fingerprint != self.encoder_fingerprint:
+            fitted_on, found = self.encoder_fingerprint[:8], fingerprint[:8]
+            raise HeadError(
+                f"head {self.task!r} was fitted on encoder {fitted_on} but the store holds codes "
+                f"of {found}; fit it again with train-head or point --encoder at {fitted_on}"
+            )
+
+    def logits(self, bits: np.ndarray) -> np.ndarray:
+        """Computes the uncalibrated outputs of packed codes.
+
+        bits (n, bits // 8) uint8, packed by numpy.packbits, gives (n, classes) float32, or (n, 1)
+        for regression. HeadError for another shape or dtype.
+        """
+        if bits.ndim != 2 or bits.dtype != np.uint8 or bits.shape[1] * 8 != self.bits:
+            raise HeadError(
+                f"head {self.task!r} reads codes of shape (n, {self.bits // 8}) uint8, but got "
+                f"{bits.shape} {bits.dtype}; pack bits with numpy.packbits(..., axis=1)"
+            )
+        if score.table_pays(*self.weights.shape):
+            sums = score.table_sums(bits, self._table)
+        else:
+            sums = score.product_sums(bits, self.weights)
+        sums *= self.scale
+        sums += self.bias
+        return sums
+
+    def score(self, bits: np.ndarray) -> np.ndarray:
+        """Computes calibrated probabilities, or the values of a regression.
+
+        bits (n, bits // 8) uint8 gives (n, classes) float32, or (n, 1) for regression.
+        """
+        scores = np.empty((len(bits), len(self.weights)), np.float32)
+        for start in range(0, max(len(bits), 1), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            scores[part] = probabilities(self.logits(bits[part]), self.kind, self.temperature)
+        return scores
+
+    def predict(self, bits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
+        """Labels packed codes (n, bits // 8) uint8; `calibrate.decide` says what comes out."""
+        return decide(self.score(bits), self.kind, self.thresholds)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""
+        description = {
+            "task": self.task,
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "bits": self.bits,
+            "encoder_fingerprint": self.encoder_fingerprint,
+            "fingerprint": self.fingerprint,
+            "temperature": self.temperature,
+            "metrics": self.metrics,
+            "source": self.source,
+            "created_by": self.created_by,
+        }
+        names = ("weights", "scale", "bias", "thresholds")
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
+        storage.write_folder(Path(folder), description, arrays)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Head:
+        """Reads a head that `save` wrote.
+
+        HeadError where a file is missing or damaged, the format is newer than this version knows,
+        or the fingerprint of what was read is not the one in head.json.
+        """
+        fields = ("task", "kind", "labels", "encoder_fingerprint", "temperature")
+        notes = ("metrics", "source", "created_by")
+        needed = {*fields, *notes, "bits", "fingerprint"}
+        description, arrays = storage.read_folder(Path(folder), needed)
+        try:
+            parts = {name: description[name] for name in (*fields, *notes)}
+            head = cls(**parts, **arrays)
+        except (HeadError, TypeError) as error:
+            raise HeadError(f"the head in {folder} is damaged: {error}") from error
+        for name in ("bits", "fingerprint"):
+            found = getattr(head, name)
+            if found != description[name]:
+                raise HeadError(
+                    f"the head in {folder} is damaged: head.json says {name} {description[name]}, "
+                    f"its parts give {found}; copy or fit it again"
+                )
+        return head

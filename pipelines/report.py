@@ -1,0 +1,154 @@
+"""Say what a run will do and what it did, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from encoder import Bundle
+from heads import Head
+from transforms.store import Store
+from transforms.units import Plan
+
+EXIT_UNITS_FAILED = 3
+EXIT_TOO_MANY_REJECTS = 4
+
+
+@dataclasses.dataclass
+class Summary:
+    """Sum up a run.
+
+    Attributes:
+        plan: shards and units by their state when the run began.
+        documents: documents encoded in this run.
+        tokens: tokens the model read for them.
+        truncated: documents of which part was not read.
+        padding_share: share of padding among what went through the model.
+        rejected: rows that could not be used, by reason.
+        labelled: documents labelled, by task.
+        label_shares: share of the documents labelled that got a label, by task and label.
+        failures: units that failed, each with shard, unit, path, step and reason.
+        seconds: wall time of the pipeline.
+        encode_seconds: time in the encoder, summed over workers.
+        exit_code: 0, 3 (units failed) or 4 (too many rejects).
+    """
+
+    plan: dict[str, int]
+    documents: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    padding_share: float = 0.0
+    rejected: dict[str, int] = dataclasses.field(default_factory=dict)
+    labelled: dict[str, int] = dataclasses.field(default_factory=dict)
+    label_shares: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    failures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    encode_seconds: float = 0.0
+    reject_share: float = 0.0
+    exit_code: int = 0
+
+    @property
+    def documents_per_second(self) -> float:
+        done = self.documents or max(self.labelled.values(), default=0)
+        return done / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"documents_per_second": round(self.documents_per_second, 1)}
+
+
+def summarize(
+    counters: dict[str, int], plan: Plan, heads: list[Head], failures: list[dict[str, Any]], max_reject_share: float
+) -> Summary:
+    """Make a run's summary of its counters and failures."""
+    documents, padded = counters.get("documents", 0), counters.get("padded_tokens", 0)
+    rejected = _under(counters, "rejected/")
+    rows = documents + sum(rejected.values())
+    reject_share = sum(rejected.values()) / rows if rows else 0.0
+    labelled = _under(counters, "labelled/")
+    shares = {}
+    for head in heads:
+        counts = _under(counters, f"label/{head.task}/")
+        if counts and labelled.get(head.task):
+            shares[head.task] = {label: counts.get(label, 0) / labelled[head.task] for label in head.labels}
+    too_many = reject_share > max_reject_share
+    return Summary(
+        plan=plan.counts,
+        documents=documents,
+        tokens=counters.get("tokens", 0),
+        truncated=counters.get("truncated", 0),
+        padding_share=1 - counters.get("tokens", 0) / padded if padded else 0.0,
+        rejected=dict(sorted(rejected.items(), key=lambda item: -item[1])),
+        labelled=labelled,
+        label_shares=shares,
+        failures=failures,
+        seconds=counters["milliseconds"] / 1000,
+        encode_seconds=counters.get("encode_milliseconds", 0) / 1000,
+        reject_share=reject_share,
+        exit_code=EXIT_UNITS_FAILED if failures else EXIT_TOO_MANY_REJECTS if too_many else 0,
+    )
+
+
+def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
+    """Print what a dry run found."""
+    counts = plan.counts
+    print(f"encoder {bundle.name} ({bundle.fingerprint[:12]}, {bundle.bits} bits), {len(heads)} heads")
+    if "shards_new" in counts:
+        states = ", ".join(f"{counts[f'shards_{state}']} {state}" for state in ("new", "changed", "partial", "coded"))
+        print(f"shards  {counts['shards']:>10,}  ({states}; {_bytes(counts['source_bytes'])})")
+    print(f"units   {counts['units']:>10,}")
+    print(f"  to encode and label {counts['units_to_encode']:>8,}  ({_bytes(counts['bytes_to_encode'])})")
+    print(f"  coded, labels missing {counts['units_to_label']:>6,}")
+    print(f"  coded and labelled  {counts['units_done']:>8,}")
+    for task in [head.task for head in heads]:
+        missing = sum(task in unit.tasks for unit in plan.units)
+        print(f"    {task:<20} {missing:>8,} units to label")
+    for path, reason in plan.unreadable:
+        print(f"unreadable: {path}: {reason}")
+
+
+def describe_done(plan: Plan, heads: list[Head]) -> str:
+    counts = plan.counts
+    return f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes and the labels of {len(heads)} heads"
+
+
+def format_summary(summary: Summary, store: Store) -> str:
+    """Lay a run's summary out for people."""
+    lines = []
+    if summary.documents or summary.rejected:
+        padding = f", {summary.padding_share:.1%} padding" if summary.tokens else ""
+        lines.append(f"documents   {summary.documents:>12,}  encoded ({summary.tokens:,} tokens{padding})")
+        lines.append(f"truncated   {summary.truncated:>12,}")
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary.rejected.items())
+        lines.append(f"rejected    {sum(summary.rejected.values()):>12,}" + (f"  ({reasons})" if reasons else ""))
+    lines.append(f"time        {summary.seconds:>12,.1f}  s, {summary.documents_per_second:,.0f} documents/s")
+    for task, count in summary.labelled.items():
+        lines.append(f"{task:<24} {count:>10,} labelled  {_shares(summary.label_shares.get(task, {}))}")
+    for failure in summary.failures[:10]:
+        lines.append(f"FAILED at {failure['step']}: unit {failure['unit']} of {failure['path']}: {failure['reason']}")
+    if len(summary.failures) > 10:
+        lines.append(f"… and {len(summary.failures) - 10:,} more failed units")
+    if summary.exit_code == EXIT_TOO_MANY_REJECTS:
+        common = ", ".join(f"{reason} ({count:,})" for reason, count in list(summary.rejected.items())[:3])
+        lines.append(
+            f"{summary.reject_share:.1%} of the rows were rejected, more than --max_reject_share allows; most often: {common}"
+        )
+    lines.append(f"store       {store.root}")
+    lines.append(f"record      {store.path('runs', store.run_id, 'run.json')}")
+    return "\n".join(lines)
+
+
+def _under(counters: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name[len(prefix) :]: value for name, value in counters.items() if name.startswith(prefix)}
+
+
+def _shares(shares: dict[str, float]) -> str:
+    top = sorted(shares.items(), key=lambda item: -item[1])[:4]
+    return ", ".join(f"{label} {share:.0%}" for label, share in top)
+
+
+def _bytes(count: int) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError

@@ -1,0 +1,131 @@
+"""Keep the record of a run in the store: what was asked, found and done; and clean up after runs that died."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any
+
+from transforms import files
+from transforms.store import Store
+
+LOCK_FILE = "lock"
+_PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
+
+
+class Run:
+    """One run on a store, from `with Run(…)` to its end. `run.json` says "running" until it is done.
+
+    On a local store the run holds a lock on a file in its folder: however it dies, the lock goes with it, and a later run
+    sees that what it left behind belongs to nobody.
+    """
+
+    def __init__(self, store: Store, command: str, argv: Sequence[str]) -> None:
+        started = datetime.datetime.now(datetime.timezone.utc)
+        self.store = dataclasses.replace(store, run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+        self.record: dict[str, Any] = {
+            "run": self.store.run_id,
+            "state": "running",
+            "command": command,
+            "arguments": list(argv),
+            "started": started.isoformat(timespec="seconds"),
+            "machine": {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
+            "versions": {"python": platform.python_version(), **_versions()},
+        }
+        self._lock = None
+
+    def __enter__(self) -> Run:
+        if files.is_local(self.store.root):
+            os.makedirs(self.store.temporary_folder)
+            self._lock = _lock(files.join(self.store.run_folder, LOCK_FILE))
+            clean_dead_runs(self.store)
+        self.note()
+        return self
+
+    def note(self, **values: Any) -> None:
+        """Add values to `run.json`."""
+        self.record |= values
+        self.store.write_file(f"runs/{self.store.run_id}/run.json", self.record)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        finished = datetime.datetime.now(datetime.timezone.utc)
+        state = "done" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        ended = {"state": state, "finished": finished.isoformat(timespec="seconds")}
+        if error is not None:
+            ended["error"] = f"{kind.__name__}: {error}"
+        self.note(**ended)
+        if self._lock is not None:
+            shutil.rmtree(self.store.temporary_folder, ignore_errors=True)
+            os.close(self._lock)
+
+
+def clean_dead_runs(store: Store) -> None:
+    """Remove the temporary files of runs that died, and say in their `run.json` that they did. Local stores only."""
+    for name in files.list_folders(store.path("runs")):
+        folder = store.path("runs", name)
+        temporary = os.path.join(folder, "tmp")
+        if name == store.run_id or not os.path.isdir(temporary):
+            continue
+        lock = _lock(os.path.join(folder, LOCK_FILE))
+        if lock is None:
+            continue  # it lives
+        shutil.rmtree(temporary, ignore_errors=True)
+        _mark_dead(folder)
+        os.close(lock)
+
+
+def is_alive(store: Store, run_id: str) -> bool:
+    """Return whether a run on a local store holds its lock; on other stores every run may be alive."""
+    if not files.is_local(store.root):
+        return True
+    path = store.path("runs", run_id, LOCK_FILE)
+    if not os.path.exists(path):
+        return False
+    if (lock := _lock(path)) is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def _mark_dead(folder: str) -> None:
+    path = os.path.join(folder, "run.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return
+    if record.get("state") == "running":
+        files.commit(path, (json.dumps(record | {"state": "killed"}, indent=2) + "\n").encode(), folder)
+
+
+def _lock(path: str) -> int | None:
+    """Lock a file until the process ends; None where another process holds it."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,143 @@
+"""Say what a store holds, what is incomplete and what is stale.
+
+encode-once status --store my-store
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pipelines.cli import main_of
+from pipelines.options import Parser
+from transforms import files
+from transforms.layout import BlockName, Listing, read_metadata
+from transforms.store import Store, open_store
+
+_FOOTER_THREADS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderStatus:
+    """Count what one folder of blocks holds: codes of an encoder, or labels of a head.
+
+    Attributes:
+        folder: its path in the store.
+        shards, units, blocks, documents: what is there.
+        incomplete: units some of whose blocks are missing.
+        missing: units of the encoder's codes without all of these labels (labels only).
+        stale: (path, why) of shards that changed or are gone since (codes only).
+    """
+
+    folder: str
+    shards: int
+    units: int
+    blocks: int
+    documents: int
+    incomplete: int
+    missing: int = 0
+    stale: tuple[tuple[str, str], ...] = ()
+
+
+def run(argv: Sequence[str]) -> list[FolderStatus]:
+    """Print a store's status and return it."""
+    parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.")
+    parser.add_argument("--store", required=True, metavar="DIR", help="the store")
+    store = open_store(parser.parse_args(list(argv)).store)
+    found = store_status(store)
+    print(f"store {store.root}, shards below {store.input_root or '/'}")
+    if not found:
+        print("  empty: no codes, no labels")
+    for status in found:
+        print(
+            f"{status.folder}\n  {status.shards:,} shards, {status.units:,} units, {status.blocks:,} blocks, "
+            f"{status.documents:,} documents"
+        )
+        if status.incomplete:
+            print(f"  INCOMPLETE: {status.incomplete:,} units; the same annotate command goes on with them")
+        if status.missing:
+            print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
+        for path, why in status.stale[:10]:
+            print(f"  STALE: {path} {why}")
+        if len(status.stale) > 10:
+            print(f"  STALE: … and {len(status.stale) - 10:,} more")
+    return found
+
+
+def store_status(store: Store) -> list[FolderStatus]:
+    """Count every folder of codes and labels of a store, codes first."""
+    found, complete_units = [], {}
+    for name in files.list_folders(store.path("codes")):
+        folder = f"codes/{name}"
+        listing = store.listing(folder)
+        complete_units[name.partition("=")[2]] = _complete(listing)
+        found.append(_folder_status(store, folder, listing, stale=_stale(store, folder, listing)))
+    for task in files.list_folders(store.path("labels")):
+        for head in files.list_folders(store.path("labels", task)):
+            folder = f"labels/{task}/{head}"
+            listing = store.listing(folder)
+            encoder = _encoder_of(store, folder, listing)
+            missing = complete_units.get(encoder, set()) - _complete(listing)
+            found.append(_folder_status(store, folder, listing, missing=len(missing)))
+    return found
+
+
+def block_names(listing: Listing, folder_units: str | None = None) -> list[BlockName]:
+    """Return the names of all blocks of a listing, in order."""
+    return sorted(
+        BlockName(shard, index, unit.units, block, block == unit.last)
+        for shard, units in listing.shards.items()
+        for index, unit in units.items()
+        for block in unit.blocks
+    )
+
+
+def _folder_status(store: Store, folder: str, listing: Listing, **more) -> FolderStatus:
+    names = block_names(listing)
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        documents = sum(pool.map(lambda name: store.read_schema(folder, name)[1], names))
+    units = [unit for units in listing.shards.values() for unit in units.values()]
+    incomplete = sum(not unit.complete for unit in units)
+    return FolderStatus(folder, len(listing.shards), len(units), len(names), documents, incomplete, **more)
+
+
+def _complete(listing: Listing) -> set[tuple[str, int]]:
+    return {(shard, index) for shard, units in listing.shards.items() for index, unit in units.items() if unit.complete}
+
+
+def _first_blocks(listing: Listing) -> list[BlockName]:
+    """Return one block a shard."""
+    first: dict[str, BlockName] = {}
+    for name in block_names(listing):
+        first.setdefault(name.shard, name)
+    return list(first.values())
+
+
+def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str], ...]:
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        schemas = pool.map(lambda name: store.read_schema(folder, name)[0], _first_blocks(listing))
+        shards = [read_metadata(schema)["shard"] for schema in schemas]
+        whys = pool.map(lambda shard: _why_stale(store, shard), shards)
+        return tuple(sorted((shard["path"], why) for shard, why in zip(shards, whys) if why))
+
+
+def _why_stale(store: Store, shard: dict) -> str | None:
+    path = shard["path"]
+    if files.is_local(path) and not os.path.isabs(path):
+        path = files.join(store.input_root, path)
+    if not files.exists(path):
+        return "is gone"
+    now = files.stat(path)
+    return "has changed" if (now.size_bytes, now.stamp) != (shard["size_bytes"], shard["stamp"]) else None
+
+
+def _encoder_of(store: Store, folder: str, listing: Listing) -> str | None:
+    names = _first_blocks(listing)
+    return read_metadata(store.read_schema(folder, names[0])[0])["encoder"][:12] if names else None
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(run))

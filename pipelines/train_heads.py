@@ -1,0 +1,115 @@
+"""Train a head from files of labelled rows.
+
+    encode-once train-head --name sentiment --train train.parquet --validation validation.parquet \\
+        --test test.parquet --output my-head
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import encoder
+import heads
+from encoder import bits as bit_packing
+from encoder.encode import Encoder
+from heads import Head
+from pipelines.cli import main_of
+from pipelines.labelled import read_labelled
+from pipelines.options import parse_train_head
+
+
+def features_and_codes(model: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the thresholds cut, (n, bits) float32, and the codes cut from it, (n, bits // 8) uint8."""
+    features = model.features(texts)
+    return features, bit_packing.pack(features > model.bundle.thresholds)
+
+
+def train_head(
+    model: Encoder,
+    task: str,
+    kind: str,
+    splits: dict[str, tuple[list[str], list]],
+    source: dict[str, str],
+    classes: Sequence[str] | None = None,
+) -> tuple[Head, str]:
+    """Fit a head on the bits, and the same model on the float features beside it.
+
+    Args:
+        splits: texts and labels of "train", "validation", and "test" where there is one; the last one there is measured.
+        source: what the rows are and where they are from, for the head's description.
+        classes: the order of the classes; default: sorted.
+
+    Returns:
+        the head, its figures on bits and floats in `metrics`, and the report as text.
+    """
+    measured = "test" if "test" in splits else "validation"
+    labels = {split: rows for split, (_, rows) in splits.items()}
+    encoded = {split: features_and_codes(model, texts) for split, (texts, _) in splits.items()}
+    features = {split: pair[0] for split, pair in encoded.items()}
+    codes = {split: pair[1] for split, pair in encoded.items()}
+    shared = {"kind": kind, "classes": classes}
+    with _one_thread():
+        head = heads.fit(
+            codes["train"],
+            labels["train"],
+            task=task,
+            validation=(codes["validation"], labels["validation"]),
+            encoder_fingerprint=model.fingerprint,
+            source=source,
+            created_by={"program": "encode-once train-head", "encoder": model.bundle.name},
+            **shared,
+        )
+        on_floats = heads.fit_features(
+            features["train"],
+            labels["train"],
+            validation=(features["validation"], labels["validation"]),
+            **shared,
+        )
+    bit_figures = heads.evaluate.evaluate(head, codes[measured], labels[measured])
+    float_figures = heads.evaluate.evaluate(on_floats, features[measured], labels[measured])
+    figures = head.metrics | {measured: bit_figures, f"{measured}_float": float_figures}
+    head = dataclasses.replace(head, metrics=figures)
+    title = f"head {task} on {measured}"
+    return head, heads.evaluate.format_report(bit_figures, title=title, float_figures=float_figures)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Fit on one thread: sums in another order would make another head of the same data."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run(argv: Sequence[str]) -> Head:
+    """Train one head from files, write its folder, print its report, return it."""
+    options = parse_train_head(argv)
+    splits = {
+        split: read_labelled(path, options.text_field, options.label_field, options.kind)
+        for split in ("train", "validation", "test")
+        if (path := getattr(options, split))
+    }
+    model = encoder.load(options.encoder, options.device, options.precision)
+    source = {"data": options.source or Path(options.train).resolve().parent.name}
+    head, report = train_head(model, options.name, options.kind, splits, source)
+    head.save(options.output)
+    print(report)
+    print(
+        f"head {head.task} ({head.fingerprint[:12]}) for encoder {model.fingerprint[:12]} written to {options.output}"
+    )
+    return head
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(run))

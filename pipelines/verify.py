@@ -1,0 +1,263 @@
+"""Read a store again, all of it, and prove that it is whole.
+
+    encode-once verify --store my-store [--input 'corpus/*' --text_field body]
+
+With --input, the shards are read again too, and every row of them must be accounted for. Exit code 1 and a list where
+something is not as it must be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from pipelines.cli import main_of
+from pipelines.options import FORMATS, Parser
+from transforms import files
+from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
+from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata
+from transforms.store import Store, open_store
+from transforms.units import Unit, cut_shard, match_shards
+
+_THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """Say what verify found: what it read, what is wrong, and what is merely unfinished."""
+
+    blocks: int
+    documents: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.problems else 0
+
+
+def run(argv: Sequence[str]) -> Verification:
+    """Verify a store, print what is wrong, return it."""
+    parser = Parser("encode-once verify", "Read a store again and prove that it is whole; exit code 1 where it is not.")
+    parser.add_argument("--store", required=True, metavar="DIR", help="the store")
+    parser.add_argument(
+        "--input", nargs="+", metavar="PATTERN", help="read these shards again too and account for every row"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="as annotate was given it")
+    parser.add_argument("--text_field", default="text", metavar="F", help="as annotate was given it")
+    parser.add_argument("--id_field", metavar="F", help="as annotate was given it")
+    parser.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="as annotate was given it")
+    options = parser.parse_args(list(argv))
+    reading = ReadOptions(options.format, options.text_field, options.id_field, options.max_text_bytes)
+    result = verify(open_store(options.store), tuple(options.input or ()), reading)
+    for note in result.notes:
+        print(f"note: {note}")
+    for problem in result.problems:
+        print(f"PROBLEM: {problem}")
+    verdict = f"{len(result.problems):,} problems" if result.problems else "whole"
+    print(f"read {result.blocks:,} blocks of {result.documents:,} rows: {verdict}")
+    return result
+
+
+def verify(store: Store, patterns: tuple[str, ...], reading: ReadOptions) -> Verification:
+    """Check a store, and against the shards of `patterns` where there are any."""
+    problems, notes = list(_leftovers(store)), []
+    blocks = documents = 0
+    labels_of = _labels_by_encoder(store, problems)
+    for name in files.list_folders(store.path("codes")):
+        encoder = name.partition("=")[2]
+        listing = store.listing(f"codes/{name}")
+        problems += [f"codes/{name}/{stranger} is no block's name" for stranger in listing.strangers]
+        checker = _Checker(store, encoder, listing, labels_of.pop(encoder, []))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for found in pool.map(checker.check_shard, sorted(listing.shards)):
+                problems += found.problems
+                notes += found.notes
+                blocks += found.blocks
+                documents += found.documents
+        problems += checker.labels_without_codes()
+        if patterns:
+            shards = match_shards(patterns, store.input_root, reading)
+            with ThreadPoolExecutor(_THREADS) as pool:
+                for found in pool.map(lambda shard: list(checker.check_source(shard, reading)), shards):
+                    problems += found
+    for folders in labels_of.values():
+        problems += [f"{folder} holds labels of codes that are not in the store" for folder, _ in folders]
+    return Verification(blocks, documents, tuple(problems), tuple(notes))
+
+
+@dataclasses.dataclass
+class _Found:
+    problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    blocks: int = 0
+    documents: int = 0
+
+
+class _Checker:
+    """Check the codes of one encoder, what was rejected with them, and all labels made of them."""
+
+    def __init__(self, store: Store, encoder: str, listing: Listing, labels: list[tuple[str, Listing]]) -> None:
+        self.store = store
+        self.folder = f"codes/encoder={encoder}"
+        self.rejects_folder = f"rejects/encoder={encoder}"
+        self.encoder = encoder
+        self.listing = listing
+        self.labels = labels
+        self.rejects = store.listing(self.rejects_folder)
+
+    def check_shard(self, shard: str) -> _Found:
+        found = _Found()
+        units = self.listing.shards[shard]
+        if len(counts := {unit.units for unit in units.values()}) > 1:
+            found.problems.append(f"{self.folder}/{shard}: blocks disagree on the number of units: {sorted(counts)}")
+        for index, unit in sorted(units.items()):
+            if unit.last is not None and max(unit.blocks) > unit.last:
+                found.problems.append(f"{self.folder}/{shard} unit {index}: blocks after the last one, {unit.last}")
+            if not unit.complete:
+                found.notes.append(f"{self.folder}/{shard} unit {index} is incomplete; annotate goes on with it")
+            for block in sorted(unit.blocks):
+                name = BlockName(shard, index, unit.units, block, block == unit.last)
+                try:
+                    self._check_block(name, found)
+                except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
+                    found.problems.append(f"{self.folder}/{name} cannot be read: {type(error).__name__}: {error}")
+        return found
+
+    def _check_block(self, name: BlockName, found: _Found) -> None:
+        table = self.store.read_block(self.folder, name)
+        table.validate(full=True)
+        meta = read_metadata(table.schema)
+        where = f"{self.folder}/{name}"
+        found.blocks += 1
+        found.documents += table.num_rows
+        if not table.schema.equals(codes_schema(meta["bits"])):
+            found.problems.append(f"{where}: its schema is not that of codes of {meta['bits']} bits")
+        if not meta["encoder"].startswith(self.encoder):
+            found.problems.append(f"{where}: holds codes of encoder {meta['encoder'][:12]}")
+        rejected = self._rejected(name, found)
+        if rejected != meta["rows_rejected"] or meta["rows_read"] != table.num_rows + rejected:
+            found.problems.append(
+                f"{where}: {meta['rows_read']} rows were read but {table.num_rows} are coded and {rejected} rejected"
+            )
+        for folder, listing in self.labels:
+            unit = listing.unit(name.shard, name.unit)
+            if unit is None or name.block not in unit.blocks:
+                continue
+            found.blocks += 1
+            found.problems += self._check_labels(folder, name, table["id"])
+
+    def _rejected(self, name: BlockName, found: _Found) -> int:
+        unit = self.rejects.unit(name.shard, name.unit)
+        if unit is None or name.block not in unit.blocks:
+            return 0
+        table = self.store.read_block(self.rejects_folder, dataclasses.replace(name, last=False))
+        if not table.schema.equals(REJECT_SCHEMA):
+            found.problems.append(f"{self.rejects_folder}/{name}: its schema is not that of rejects")
+        return table.num_rows
+
+    def _check_labels(self, folder: str, name: BlockName, ids: pa.ChunkedArray) -> Iterator[str]:
+        where = f"{folder}/{name}"
+        try:
+            table = self.store.read_block(folder, name)
+            table.validate(full=True)
+            meta = read_metadata(table.schema)
+        except (OSError, ValueError) as error:
+            yield f"{where} cannot be read: {type(error).__name__}: {error}"
+            return
+        task, head = (part.partition("=")[2] for part in folder.split("/")[1:])
+        if not table.schema.equals(labels_schema(meta["kind"])):
+            yield f"{where}: its schema is not that of labels of kind {meta['kind']}"
+        if meta["task"] != task or not meta["head"].startswith(head):
+            yield f"{where}: holds labels of task {meta['task']} by head {meta['head'][:12]}"
+        if not meta["encoder"].startswith(self.encoder):
+            yield f"{where}: was made from codes of encoder {meta['encoder'][:12]}"
+        if not table["id"].equals(ids):
+            yield f"{where}: its ids are not those of the codes"
+
+    def labels_without_codes(self) -> Iterator[str]:
+        for folder, listing in self.labels:
+            yield from (f"{folder}/{stranger} is no block's name" for stranger in listing.strangers)
+            for shard, units in listing.shards.items():
+                for index, unit in units.items():
+                    coded = self.listing.unit(shard, index)
+                    if extra := unit.blocks - (coded.blocks if coded else set()):
+                        yield f"{folder}/{shard} unit {index}: labels of blocks {sorted(extra)} that have no codes"
+
+    def check_source(self, shard, reading: ReadOptions) -> Iterator[str]:
+        """Read a shard again and compare it, row for row, with what the store has of it."""
+        from transforms.read import read_unit
+
+        limits = BlockLimits(self.store.rules.block_rows, self.store.rules.block_text_bytes)
+        try:
+            ranges = cut_shard(shard, self.store.rules.unit_bytes)
+            for index, (start, stop, _) in enumerate(ranges):
+                if not self.listing.is_complete(shard.key, index):
+                    yield f"{shard.path} unit {index} of {len(ranges)} is not in {self.folder}, or not all of it"
+                    continue
+                unit = Unit(
+                    shard.key, index, len(ranges), (), None,
+                    shard.path, shard.relative_path, shard.size_bytes, shard.stamp, start, stop,
+                )  # fmt: skip
+                for block in read_unit(unit, reading, limits):
+                    yield from self._compare(BlockName(shard.key, index, len(ranges), block.index, block.last), block)
+        except (UnitError, OSError) as error:
+            yield f"{shard.path} cannot be read again: {error}"
+
+    def _compare(self, name: BlockName, block: TextBlock) -> Iterator[str]:
+        if not self.store.has_block(self.folder, name):
+            yield f"{self.folder}/{name} is missing: its shard holds {block.rows_read} rows for it"
+            return
+        table = self.store.read_block(self.folder, name)
+        if not table["id"].equals(block.table["id"]):
+            yield f"{self.folder}/{name}: its ids are not those of the rows of its shard"
+        if (stored := read_metadata(table.schema)["rows_read"]) != block.rows_read:
+            yield f"{self.folder}/{name}: {stored} rows were read then, {block.rows_read} are there now"
+        if block.rejects.num_rows:
+            rejects = self.store.read_block(self.rejects_folder, dataclasses.replace(name, last=False))
+            if not rejects.equals(block.rejects):
+                yield f"{self.rejects_folder}/{name}: these are not the rows of the shard that are rejected"
+
+
+def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tuple[str, Listing]]]:
+    found: dict[str, list[tuple[str, Listing]]] = {}
+    for task in files.list_folders(store.path("labels")):
+        for head in files.list_folders(store.path("labels", task)):
+            folder = f"labels/{task}/{head}"
+            listing = store.listing(folder)
+            for shard, units in listing.shards.items():
+                index, unit = next(iter(units.items()))
+                block = next(iter(unit.blocks))
+                name = BlockName(shard, index, unit.units, block, block == unit.last)
+                try:
+                    encoder = read_metadata(store.read_schema(folder, name)[0])["encoder"][:12]
+                except (OSError, ValueError, KeyError) as error:
+                    problems.append(f"{folder}/{name} cannot be read: {type(error).__name__}: {error}")
+                    continue
+                found.setdefault(encoder, []).append((folder, listing))
+                break
+    return found
+
+
+def _leftovers(store: Store) -> Iterator[str]:
+    """Name temporary files that belong to no run that lives."""
+    from pipelines.runs import is_alive
+
+    for name in files.list_names(store.path("runs")):
+        yield f"runs/{name} is a leftover"
+    for run_id in files.list_folders(store.path("runs")):
+        temporary = store.path("runs", run_id, "tmp")
+        names = files.list_names(temporary)
+        if names and not is_alive(store, run_id):
+            yield f"runs/{run_id}/tmp holds {len(names)} temporary files of a run that died; the next run removes them"
+    for folder in ("codes", "labels", "rejects"):
+        yield from (f"{folder}/{name} does not belong there" for name in files.list_names(store.path(folder)))
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(run))

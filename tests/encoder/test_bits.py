@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoder import bits
+
+
+def test_first_dimension_is_the_highest_bit_of_the_first_byte():
+    ones = np.zeros((1, 16), bool)
+    ones[0, 0] = ones[0, 9] = True
+    assert bits.pack(ones).tolist() == [[0b10000000, 0b01000000]]
+
+
+@pytest.mark.parametrize("width", [8, 64, 1152])
+def test_unpack_undoes_pack(width):
+    ones = np.random.default_rng(0).random((7, width)) > 0.5
+    assert np.array_equal(bits.unpack(bits.pack(ones)), ones)
+
+
+def test_pack_of_no_rows_keeps_the_width():
+    assert bits.pack(np.zeros((0, 24), bool)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (8,), (2, 3, 8)])
+def test_pack_refuses_what_is_not_rows_of_whole_bytes(shape):
+    with pytest.raises(ValueError, match="multiple of 8"):
+        bits.pack(np.zeros(shape, bool))
+
+
+def test_unpack_refuses_another_dtype():
+    with pytest.raises(ValueError, match="uint8"):
+        bits.unpack(np.zeros((2, 3), np.int64))
+
+
+def test_differing_share_counts_bits_not_bytes():
+    a = np.array([[0b11110000, 0]], np.uint8)
+    b = np.array([[0b11110001, 0]], np.uint8)
+    assert bits.differing_share(a, b) == 1 / 16
+    assert bits.differing_share(a, a) == 0
+    with pytest.raises(ValueError, match="shapes"):
+        bits.differing_share(a, b[:, :1])

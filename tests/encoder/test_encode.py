@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+import encoder
+from encoder import EncoderError, Pooling
+from encoder import bits as bit_packing
+from encoder.bundle import Bundle
+from encoder.encode import Encoder
+from encoder.model import choose_device, choose_precision, load_model
+from tests.conftest import make_tiny_base, random_texts
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bundle) -> Encoder:
+    return encoder.load(str(tiny_bundle), device="cpu", precision="float32")
+
+
+def with_changes(tiny: Encoder, **changes) -> Encoder:
+    return Encoder(dataclasses.replace(tiny.bundle, **changes), device="cpu", precision="float32")
+
+
+def reference_features(base: str, texts: list[str], tokenizer, layers: tuple[int, ...], max_tokens: int) -> np.ndarray:
+    """Encode one text at a time, unpadded, with nothing but transformers."""
+    model = AutoModel.from_pretrained(base).eval()
+    rows = []
+    for text in texts:
+        ids = tokenizer.encode(text).ids
+        if len(ids) > max_tokens:
+            ids = [*ids[: max_tokens - 1], ids[-1]]
+        with torch.inference_mode():
+            hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        rows.append(torch.cat([hidden[layer][0].mean(0) for layer in layers]).numpy())
+    return np.stack(rows)
+
+
+def test_features_are_those_of_the_model_run_text_by_text(tiny, tiny_base):
+    import tokenizers
+
+    texts = random_texts(50, seed=3, longest=60)
+    tokenizer = tokenizers.Tokenizer.from_file(str(tiny_base / "tokenizer.json"))
+    expected = reference_features(str(tiny_base), texts, tokenizer, (2, 3), max_tokens=32)
+    np.testing.assert_allclose(tiny.features(texts), expected, atol=2e-5)
+
+
+def test_codes_are_the_features_cut_at_the_thresholds(tiny):
+    texts = random_texts(40, seed=4)
+    codes = tiny.encode(texts)
+    assert codes.bits.shape == (40, 8)
+    assert codes.bits.dtype == np.uint8
+    assert np.array_equal(bit_packing.unpack(codes.bits), tiny.features(texts) > tiny.bundle.thresholds)
+
+
+def test_rows_come_back_in_their_order(tiny):
+    texts = random_texts(60, seed=5)
+    order = np.random.default_rng(0).permutation(60)
+    shuffled = tiny.encode([texts[i] for i in order])
+    assert np.array_equal(shuffled.bits, tiny.encode(texts).bits[order])
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40, 300, 100_000])
+def test_the_batch_size_changes_no_more_than_rounding(tiny, batch_tokens):
+    texts = random_texts(80, seed=6)
+    other = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=batch_tokens)
+    np.testing.assert_allclose(other.features(texts), tiny.features(texts), atol=2e-5)
+    assert bit_packing.differing_share(other.encode(texts).bits, tiny.encode(texts).bits) < 1e-3
+
+
+def test_the_number_of_threads_changes_no_bit(tiny):
+    texts = random_texts(200, seed=7)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = tiny.encode(texts)
+        torch.set_num_threads(2)
+        two = tiny.encode(texts)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(one.bits, two.bits)
+
+
+def test_a_long_text_is_cut_and_marked(tiny):
+    codes = tiny.encode(["good", "good " * 100, "good " * 30])
+    assert codes.n_tokens.tolist() == [3, 32, 32]
+    assert codes.truncated.tolist() == [False, True, False]
+    assert np.array_equal(codes.bits[1], codes.bits[2])
+
+
+def test_padded_tokens_are_what_went_through_the_model(tiny):
+    codes = tiny.encode(["good"] * 3 + ["good " * 10])
+    assert codes.n_tokens.sum() == 21
+    assert codes.padded_tokens == 48
+    assert tiny.encode(["good", "bad"]).padded_tokens == 6
+
+
+def test_windows_read_the_whole_text_and_average_it(tiny):
+    reader = with_changes(tiny, long_texts="windows", max_tokens=16, overlap_tokens=4)
+    text = "good bad film story plot great dull actor scene laugh long short the a of and was is not very"
+    codes = reader.encode([text, "good film"])
+    words = text.split()  # 20 words: windows of 14 beginning at 0 and 10
+    parts = with_changes(tiny, max_tokens=16, overlap_tokens=4).features([" ".join(words[:14]), " ".join(words[10:])])
+    np.testing.assert_allclose(reader.features([text])[0], parts.mean(0), atol=2e-5)
+    assert not codes.truncated.any()
+    assert codes.n_tokens.tolist() == [16 + 12, 4]
+    assert np.array_equal(codes.bits, bit_packing.pack(reader.features([text, "good film"]) > reader.bundle.thresholds))
+
+
+def test_windows_of_short_texts_are_the_texts(tiny):
+    texts = random_texts(20, seed=8, longest=10)
+    assert np.array_equal(with_changes(tiny, long_texts="windows").encode(texts).bits, tiny.encode(texts).bits)
+
+
+def test_the_prefix_stands_before_every_text(tiny):
+    prefixed = with_changes(tiny, prefix="good ")
+    assert np.array_equal(prefixed.encode(["film", "plot"]).bits, tiny.encode(["good film", "good plot"]).bits)
+
+
+def test_a_projection_is_applied_before_the_threshold(tiny):
+    projection = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    thresholds = np.full(16, 0.1, np.float32)
+    projected = with_changes(tiny, projection=projection, thresholds=thresholds, bits=16)
+    texts = random_texts(30, seed=9)
+    np.testing.assert_allclose(projected.features(texts), tiny.features(texts) @ projection, atol=1e-4)
+    assert projected.encode(texts).bits.shape == (30, 2)
+
+
+def test_no_texts_give_no_codes(tiny):
+    codes = tiny.encode([])
+    assert codes.bits.shape == (0, 8)
+    assert codes.n_tokens.shape == codes.truncated.shape == (0,)
+    assert tiny.features([]).shape == (0, 64)
+
+
+def test_strange_texts_are_coded_like_any_other(tiny):
+    texts = ["\x00", "\u200b", "é́́́", "🙂" * 500, "a" * 100_000, "שלום", "\ufffd\ufeff"]
+    assert len(tiny.encode(texts)) == len(texts)
+
+
+def test_layers_above_the_pooled_ones_are_not_computed(tiny_base):
+    full = load_model(tiny_base, 3, torch.device("cpu"), torch.float32)
+    cut = load_model(tiny_base, 1, torch.device("cpu"), torch.float32)
+    assert len(cut.encoder.layer) == 1
+    ids = torch.tensor([[2, 5, 6, 3]])
+    mask = torch.ones_like(ids)
+    a = full(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
+    b = cut(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
+    assert torch.equal(a, b)
+
+
+def test_bfloat16_flips_few_bits(tiny):
+    half = Encoder(tiny.bundle, device="cpu", precision="bfloat16")
+    texts = random_texts(100, seed=10)
+    share = bit_packing.differing_share(half.encode(texts).bits, tiny.encode(texts).bits)
+    assert 0 < share < 0.03
+
+
+def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog):
+    texts = random_texts(64, seed=11)
+    expected = tiny.encode(texts)
+    small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
+    forward = small._forward
+
+    def scarce(ids, mask):
+        if ids.numel() > 300:
+            raise torch.OutOfMemoryError("no more")
+        return forward(ids, mask)
+
+    monkeypatch.setattr(small, "_forward", scarce)
+    with caplog.at_level(logging.WARNING):
+        codes = small.encode(texts)
+    assert bit_packing.differing_share(codes.bits, expected.bits) < 1e-3
+    assert small.batch_tokens <= 300
+    assert "out of memory" in caplog.text
+
+
+def test_one_text_too_large_for_memory_is_an_error(tiny, monkeypatch):
+    small = Encoder(tiny.bundle, device="cpu", precision="float32")
+
+    def never(ids, mask):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(small, "_forward", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        small.encode(["good"])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "choose from auto, cpu, cuda, cuda:N, mps"), ("cuda:99", "CUDA devices found"), ("xla", "unknown device")],
+)
+def test_a_device_that_is_not_there_is_refused(device, message):
+    with pytest.raises(EncoderError, match=message):
+        choose_device(device)
+
+
+def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": True})
+    assert choose_precision("auto", cpu) is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "cpu_name": "bf16"})
+    assert choose_precision("auto", cpu) is torch.float32
+    assert choose_precision("bfloat16", cpu) is torch.bfloat16
+    with pytest.raises(EncoderError, match="choose from auto, float32, bfloat16"):
+        choose_precision("int8", cpu)
+
+
+def test_a_layer_the_model_has_not_is_refused(tiny_base):
+    with pytest.raises(EncoderError, match="layer 7 is asked for"):
+        load_model(tiny_base, 7, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("positions", [("cls",), ("max",), ("last",), ("first_2",), ("cls", "mean", "max")])
+def test_every_pooling_makes_codes_of_its_width(tiny, positions):
+    pooling = Pooling(layers=(1, 3), positions=positions)
+    bits = pooling.dim(32)
+    model = with_changes(tiny, pooling=pooling, bits=bits, thresholds=np.zeros(bits, np.float32))
+    assert model.encode(random_texts(9)).bits.shape == (9, bits // 8)
+
+
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "distilbert", "electra", "gpt2", "llama"])
+def test_other_families_of_models_encode_without_regard_to_padding(family, tmp_path, tiny_base):
+    """A text's features are the same alone and beside a longer one: masks and position ids are right."""
+    import transformers
+
+    small = {"vocab_size": 200, "max_position_embeddings": 80}
+    sizes = {
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80},
+        "electra": {"embedding_size": 32},
+        "llama": {"num_key_value_heads": 4},
+    }.get(family, {})
+    if family not in ("distilbert", "gpt2"):
+        small |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.AutoConfig.for_model(family, **small, **sizes)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((tiny_base / "tokenizer.json").read_bytes())
+    position = "last" if family in ("gpt2", "llama") else "mean"
+    bundle = Bundle(
+        name=family,
+        base_id=str(tmp_path),
+        base_files=encoder.base.find(str(tmp_path)).file_hashes(),
+        pooling=Pooling(layers=(1, 2), positions=(position,)),
+        bits=64,
+        thresholds=np.zeros(64, np.float32),
+        max_tokens=32,
+        overlap_tokens=8,
+    )
+    model = Encoder(bundle, device="cpu", precision="float32")
+    together = model.features(["good film", "a long dull plot of the story was not very good and great"])
+    np.testing.assert_allclose(together[0], model.features(["good film"])[0], atol=2e-5)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path, tiny_base):
+    import transformers
+
+    config = transformers.T5Config(vocab_size=200, d_model=32, num_layers=1, num_heads=2, d_ff=32, d_kv=16)
+    transformers.T5Model(config).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="encoder-decoder"):
+        load_model(tmp_path, 1, torch.device("cpu"), torch.float32)
+
+
+def test_a_different_model_gives_different_codes(tiny, tmp_path):
+    other = make_tiny_base(tmp_path / "other", seed=1)
+    bundle = dataclasses.replace(
+        tiny.bundle, base_id=str(other), base_files=encoder.base.find(str(other)).file_hashes()
+    )
+    texts = random_texts(20)
+    assert bundle.fingerprint != tiny.fingerprint
+    assert not np.array_equal(Encoder(bundle, device="cpu").encode(texts).bits, tiny.encode(texts).bits)

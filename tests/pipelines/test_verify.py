@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import status, verify
+from transforms.layout import with_metadata
+from tests.conftest import write_corpus
+
+
+@pytest.fixture
+def store(annotate_tiny, tmp_path):
+    write_corpus(tmp_path / "in", rows=20)
+    (tmp_path / "in" / "bad.txt").write_text("good\n\nbad\n")
+    annotate_tiny("--block_rows", "8", "--max_reject_share", "1")
+    return tmp_path / "store"
+
+
+def problems(store, *more: str) -> list[str]:
+    return list(verify.run(["--store", str(store), *more]).problems)
+
+
+def one(store, folder: str):
+    return sorted((store / folder).rglob("*.parquet"))[1]
+
+
+def rewrite(path, change) -> None:
+    table = pq.ParquetFile(path).read()
+    pq.write_table(change(table), path)
+
+
+def test_a_whole_store_is_whole(store, tmp_path, capsys):
+    assert problems(store) == []
+    assert problems(store, "--input", f"{tmp_path}/in") == []
+    assert "whole" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: one(s, "codes").write_bytes(b"PAR1"), "cannot be read"),
+        (lambda s: one(s, "labels/task=mood").write_bytes(b""), "cannot be read"),
+        (lambda s: rewrite(one(s, "codes"), lambda t: t.slice(1)), "rows were read but"),
+        (lambda s: rewrite(one(s, "codes"), lambda t: t.set_column(2, "n_tokens", t["n_tokens"].cast("int64"))), "its schema is not"),
+        (lambda s: rewrite(one(s, "codes"), lambda t: t.replace_schema_metadata()), "no encode-once metadata"),
+        (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.take(list(range(len(t)))[::-1])), "ids are not those"),
+        (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.slice(1)), "ids are not those"),
+        (lambda s: one(s, "codes").unlink(), "that have no codes"),
+        (lambda s: shutil.rmtree(s / "rejects"), "are coded and 0 rejected"),
+        (lambda s: (one(s, "codes").parent / "half.tmp").write_bytes(b""), "is no block's name"),
+        (lambda s: (s / "codes" / "stray").write_bytes(b""), "does not belong there"),
+        (lambda s: one(s, "codes").rename(one(s, "codes").parent / "x-1-2.00000-of-00001.00000.parquet"), "have no codes"),
+        (lambda s: shutil.rmtree(s / "codes"), "labels of codes that are not in the store"),
+    ],
+)
+def test_what_is_not_as_it_must_be_is_found(store, spoil, said):
+    spoil(store)
+    found = problems(store)
+    assert any(said in problem for problem in found), found
+    assert verify.run(["--store", str(store)]).exit_code == 1
+
+
+def test_codes_of_another_encoder_are_found(store):
+    def other(table: pa.Table) -> pa.Table:
+        fields = {"encoder": "f" * 64, "bits": 64, "rows_read": len(table), "rows_rejected": 0}
+        return table.cast(with_metadata(table.schema.remove_metadata(), fields))
+
+    rewrite(one(store, "codes"), other)
+    assert any("holds codes of encoder ffffffffffff" in problem for problem in problems(store))
+
+
+def test_against_the_shards_every_row_is_accounted_for(store, tmp_path):
+    victim = sorted((store / "codes").rglob("a-txt*.end.parquet"))[0]
+    victim.unlink()
+    for labels in (store / "labels").rglob(victim.name):
+        labels.unlink()
+    assert problems(store) == []  # an unfinished unit is no fault by itself
+    assert any("is not in codes" in problem for problem in problems(store, "--input", f"{tmp_path}/in"))
+    (tmp_path / "in" / "new.txt").write_text("good\n")
+    assert any("new.txt unit 0 of 1 is not in" in problem for problem in problems(store, "--input", f"{tmp_path}/in"))
+
+
+def test_status_counts_and_tells_what_is_stale(store, tmp_path, capsys):
+    (tmp_path / "in" / "a.txt").unlink()
+    (tmp_path / "in" / "b.jsonl").write_text("{}\n")
+    codes, *labels = status.run(["--store", str(store)])
+    assert (codes.shards, codes.units, codes.documents, codes.incomplete) == (9, 9, 162, 0)
+    assert dict(codes.stale) == {"a.txt": "is gone", "b.jsonl": "has changed"}
+    assert [found.documents for found in labels] == [162] * 3
+    assert "STALE: a.txt is gone" in capsys.readouterr().out
+
+
+def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):
+    sorted((store / "codes").rglob("a-txt*"))[0].unlink()
+    sorted((store / "labels" / "task=mood").rglob("b-jsonl*"))[0].unlink()
+    codes, *labels = status.run(["--store", str(store)])
+    assert codes.incomplete == 1
+    assert sum(found.missing for found in labels) == 1
+    assert "INCOMPLETE: 1 units" in capsys.readouterr().out
+
+
+def test_an_empty_store_has_an_empty_status(tmp_path, capsys):
+    from transforms.store import StoreError, open_or_create_store
+
+    with pytest.raises(StoreError, match="is not a store: it holds no store.json"):
+        status.run(["--store", str(tmp_path)])
+    open_or_create_store(str(tmp_path / "s"), "/", {}, "test")
+    assert status.run(["--store", str(tmp_path / "s")]) == []
+    assert "empty" in capsys.readouterr().out

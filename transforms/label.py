@@ -1,0 +1,131 @@
+"""Label blocks of codes: the DoFn around `heads`, one PTransform a task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from heads import Head
+from transforms.encode import METRICS, CodeBlock
+from transforms.layout import labels_folder, labels_schema, with_metadata
+from transforms.read import block_name, report_failure
+from transforms.store import Store
+from transforms.units import Unit
+
+
+@dataclasses.dataclass
+class LabelBlock:
+    """Carry one task's labels of one block: id and labels, same rows in the same order as the codes."""
+
+    unit: Unit
+    index: int
+    last: bool
+    table: pa.Table
+
+
+def labels_table(head: Head, ids: pa.ChunkedArray, bits: np.ndarray) -> pa.Table:
+    """Label codes (n, bits // 8) uint8 by one head, laid out as the store keeps labels."""
+    metadata = {"task": head.task, "head": head.fingerprint, "encoder": head.encoder_fingerprint, "kind": head.kind}
+    schema = with_metadata(labels_schema(head.kind), metadata)
+    names = pa.array(head.labels, pa.string())
+    if head.kind == "single":
+        index, score = head.predict(bits)
+        columns = [pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), names), pa.array(score, pa.float32())]
+    elif head.kind == "multi":
+        offsets, index, score = head.predict(bits)
+        offsets = pa.array(offsets, pa.int32())
+        columns = [
+            pa.ListArray.from_arrays(offsets, names.take(pa.array(index, pa.int32()))),
+            pa.ListArray.from_arrays(offsets, pa.array(score, pa.float32())),
+        ]
+    else:
+        columns = [pa.array(head.predict(bits), pa.float32())]
+    return pa.Table.from_arrays([ids, *columns], schema=schema)
+
+
+class LabelCodes(beam.PTransform):
+    """Label `CodeBlock` elements for one task, where its labels are missing, into `LabelBlock` elements.
+
+    A head that throws fails its unit for its task alone: it is recorded in the run's folder and the rest goes on.
+    """
+
+    def __init__(self, store: Store, head: Head) -> None:
+        super().__init__()
+        self.store = store
+        self.head = head
+
+    def expand(self, blocks):
+        return blocks | beam.ParDo(_LabelCodes(self.store, self.head))
+
+
+class _LabelCodes(beam.DoFn):
+    def __init__(self, store: Store, head: Head) -> None:
+        self.store = store
+        self.head = head
+
+    def process(self, block: CodeBlock) -> Iterator[LabelBlock]:
+        if self.head.task not in block.unit.tasks:
+            return
+        try:
+            table = labels_table(self.head, block.table["id"], block.bits)
+        except Exception as error:  # whatever one head throws, the others go on
+            report_failure(self.store, block.unit, f"label-{self.head.task}", error)
+            return
+        yield LabelBlock(block.unit, block.index, block.last, table)
+
+
+class WriteLabels(beam.PTransform):
+    """Commit one task's `LabelBlock` elements and count their labels."""
+
+    def __init__(self, store: Store, head: Head) -> None:
+        super().__init__()
+        self.store = store
+        self.head = head
+
+    def expand(self, blocks):
+        return blocks | beam.ParDo(_WriteLabels(self.store, self.head.task, self.head.fingerprint))
+
+
+class _WriteLabels(beam.DoFn):
+    def __init__(self, store: Store, task: str, fingerprint: str) -> None:
+        self.store = store
+        self.task = task
+        self.folder = labels_folder(task, fingerprint)
+        self.documents = beam.metrics.Metrics.counter(METRICS, f"labelled/{task}")
+
+    def process(self, block: LabelBlock) -> None:
+        self.store.write_block(self.folder, block_name(block.unit, block.index, block.last), block.table)
+        self.documents.inc(block.table.num_rows)
+        for label, count in label_counts(block.table).items():
+            beam.metrics.Metrics.counter(METRICS, f"label/{self.task}/{label}").inc(count)
+
+
+def label_counts(labels: pa.Table) -> dict[str, int]:
+    """Count the labels of a labels table by their name; none for regression."""
+    if "label" in labels.column_names:
+        column = labels["label"].combine_chunks()
+        counts = np.bincount(column.indices, minlength=len(column.dictionary))
+        return {name: int(n) for name, n in zip(column.dictionary.to_pylist(), counts) if n}
+    if "labels" in labels.column_names:
+        counted = labels["labels"].combine_chunks().flatten().value_counts()
+        return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
+    return {}
+
+
+class LabelAndWrite(beam.PTransform):
+    """Label `CodeBlock` elements by every head, side by side, and commit the labels."""
+
+    def __init__(self, store: Store, heads: list[Head]) -> None:
+        super().__init__()
+        self.store = store
+        self.heads = heads
+
+    def expand(self, blocks):
+        for head in self.heads:
+            labels = blocks | f"Label[{head.task}]" >> LabelCodes(self.store, head)
+            labels | f"Write[{head.task}]" >> WriteLabels(self.store, head)
+        return None

@@ -1,0 +1,176 @@
+"""Open a store, write blocks into it, read them back.
+
+The layout is in `transforms.layout`; what makes a commit atomic is in `transforms.files`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import io
+import json
+import os
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms import files
+from transforms.layout import FORMAT_VERSION, BlockName, Listing
+
+STORE_FILE = "store.json"
+
+
+class StoreError(ValueError):
+    """Say why a store cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRules:
+    """Say how shards are cut into units and blocks. Fixed when a store is made: block names depend on them.
+
+    Attributes:
+        unit_bytes: bytes of a unit of a splittable shard; what one worker takes at a time and what is retried.
+        block_rows: most rows of a block. Larger blocks make fewer files, smaller ones lose less when killed.
+        block_text_bytes: most bytes of text of a block.
+    """
+
+    unit_bytes: int = 16 << 20
+    block_rows: int = 4096
+    block_text_bytes: int = 4 << 20
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise StoreError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A store's folder as one run sees it. Small and picklable: it travels in the DoFns.
+
+    Attributes:
+        root: the store's folder.
+        rules: how its shards are cut.
+        input_root: the folder that relative paths of shards are relative to.
+        run_id: the run that writes, "" for reading only.
+    """
+
+    root: str
+    rules: CutRules
+    input_root: str
+    run_id: str = ""
+
+    def path(self, *names: str) -> str:
+        return files.join(self.root, *names)
+
+    @property
+    def run_folder(self) -> str:
+        return self.path("runs", self.run_id)
+
+    @property
+    def temporary_folder(self) -> str:
+        return files.join(self.run_folder, "tmp")
+
+    def listing(self, folder: str) -> Listing:
+        return Listing(files.list_names(self.path(folder)))
+
+    def write_block(self, folder: str, name: BlockName, table: pa.Table) -> None:
+        """Commit a block's table as one Parquet file with one row group."""
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", row_group_size=max(1, table.num_rows), store_schema=True)
+        files.commit(self.path(folder, str(name)), buffer.getvalue(), self.temporary_folder)
+
+    def has_block(self, folder: str, name: BlockName) -> bool:
+        return files.exists(self.path(folder, str(name)))
+
+    def read_block(self, folder: str, name: BlockName) -> pa.Table:
+        return pq.read_table(pa.BufferReader(files.read_bytes(self.path(folder, str(name)))))
+
+    def read_schema(self, folder: str, name: BlockName) -> tuple[pa.Schema, int]:
+        """Read a block's schema and its number of rows from its footer."""
+        with files.open_raw(self.path(folder, str(name))) as file:
+            parquet = pq.ParquetFile(file)
+            return parquet.schema_arrow, parquet.metadata.num_rows
+
+    def write_file(self, name: str, content: bytes | str | dict[str, Any]) -> None:
+        """Commit a small file by its path in the store; a dict becomes JSON."""
+        if isinstance(content, dict):
+            content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        if isinstance(content, str):
+            content = content.encode()
+        files.commit(self.path(*name.split("/")), content, self.temporary_folder)
+
+    def record_failure(self, failure: dict[str, Any]) -> None:
+        """Note that a unit failed; the same failure reported twice is one record."""
+        name = f"{failure['shard']}.{failure['unit']:05d}.{failure['step']}.json"
+        self.write_file(f"runs/{self.run_id}/failures/{name}", failure)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return this run's failures, in order of shard and unit."""
+        folder = files.join(self.run_folder, "failures")
+        return [json.loads(files.read_bytes(files.join(folder, name))) for name in sorted(files.list_names(folder))]
+
+
+def open_store(root: str) -> Store:
+    """Open a store that is there.
+
+    Raises:
+        StoreError: no store, or one of a format this program does not know.
+    """
+    root = os.path.abspath(os.path.expanduser(root)) if files.is_local(root) else root.rstrip("/")
+    path = files.join(root, STORE_FILE)
+    if not files.exists(path):
+        raise StoreError(f"{root} is not a store: it holds no {STORE_FILE}; annotate or encode makes one")
+    try:
+        content = json.loads(files.read_bytes(path))
+        version = content["format_version"]
+        if version == FORMAT_VERSION:
+            return Store(root, CutRules(**content["cut_rules"]), content["input_root"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    raise StoreError(
+        f"{root} is a store of format {version} but this program knows format {FORMAT_VERSION}; "
+        "install the encode-once that made it, or give another --store"
+    )
+
+
+def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None], made_by: str) -> Store:
+    """Open a store, or make it with the cutting rules asked for (None: the default).
+
+    Raises:
+        StoreError: the folder holds something else, cannot be written, or was made with other rules.
+    """
+    root = os.path.abspath(os.path.expanduser(root)) if files.is_local(root) else root.rstrip("/")
+    asked = {name: value for name, value in rules.items() if value is not None}
+    if not files.exists(files.join(root, STORE_FILE)):
+        _create(root, input_root, CutRules(**asked), made_by)
+    store = open_store(root)
+    for name, value in asked.items():
+        if value != (fixed := getattr(store.rules, name)):
+            raise StoreError(
+                f"--{name} {value} differs from the {fixed} that store {root} was made with; "
+                f"leave it out, or give another --store"
+            )
+    return store
+
+
+def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:
+    content = {
+        "format_version": FORMAT_VERSION,
+        "made_by": made_by,
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "input_root": input_root,
+        "cut_rules": dataclasses.asdict(rules),
+    }
+    try:
+        if files.is_local(root) and os.path.isdir(root) and set(os.listdir(root)) - {"runs"}:
+            raise StoreError(f"{root} holds other files and is not a store; give an empty or a new folder")
+        # Two first runs at once must agree on one set of rules: only one of them makes the file.
+        files.commit_new(
+            files.join(root, STORE_FILE),
+            (json.dumps(content, indent=2) + "\n").encode(),
+            files.join(root, "runs"),
+        )
+    except OSError as error:
+        raise StoreError(f"store {root} cannot be written: {error}") from None
