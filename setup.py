@@ -1,5 +1,7 @@
 """Package encode-once: four packages under their own names, one command."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 # Ranges are what the code is written for; constraints.txt pins what was tested.
@@ -27,6 +29,7 @@ EXTRAS_REQUIRE = {
         "ruff>=0.11",
         "scikit-learn>=1.5",
         "sentence-transformers>=5.0",
+        "setuptools>=77",
     ],
 }
 
@@ -34,7 +37,7 @@ setup(
     name="encode-once",
     version="0.1.0",
     description="Encode every document once, label it for ever: offline batch annotation on Apache Beam",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",

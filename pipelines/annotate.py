@@ -52,7 +52,8 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     from pipelines import planning, report
     from pipelines.runs import Run
 
-    beam_options = beam_pipeline_options(options.beam_args)
+    if options.beam_args:
+        beam_pipeline_options(options.beam_args)  # a mistyped option is said before anything is done
     bundle, store, plan, heads = planning.prepare(options, command)
     if options.dry_run:
         report.print_plan(plan, bundle, heads)
@@ -61,6 +62,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         summary = report.Summary(plan=plan.counts)
         print(f"nothing to do: {report.describe_done(plan, heads)}")
         return summary
+    beam_options = beam_pipeline_options(options.beam_args)
     local = _runner_name(beam_options) in LOCAL_RUNNERS
     if local and plan.to_encode:
         bundle.find_base()  # a missing or changed base model is said here in one line, not by a worker

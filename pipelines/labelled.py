@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from transforms.formats import detect
 
-
 _log = logging.getLogger(__name__)
 
 

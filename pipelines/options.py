@@ -100,7 +100,7 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
             nargs="+",
             required=True,
             metavar="PATTERN",
-            help="shards: files, folders or patterns with *; .txt, .jsonl, .csv, .tsv (each also .gz, .zst, .bz2, .xz), .parquet",
+            help="shards: files, folders, patterns with *; .txt .jsonl .csv .tsv (or these with .gz .zst .bz2 .xz), .parquet",
         )
     data.add_argument("--store", required=True, metavar="DIR", help="output folder; made where it is missing")
     if command != "label":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import encoder
 import heads
@@ -15,7 +14,7 @@ from transforms import files
 from transforms.blocks import ReadOptions
 from transforms.layout import codes_folder, labels_folder
 from transforms.store import CutRules, Store, StoreError, open_or_create_store, open_store
-from transforms.units import InputError, Plan, common_root, match_shards, plan, plan_labels
+from transforms.units import Plan, common_root, match_shards, plan, plan_labels
 
 
 def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:

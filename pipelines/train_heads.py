@@ -11,17 +11,20 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import encoder
 import heads
 from encoder import bits as bit_packing
-from encoder.encode import Encoder
 from heads import Head
 from pipelines.cli import main_of
 from pipelines.labelled import read_labelled
 from pipelines.options import parse_train_head
+
+if TYPE_CHECKING:
+    from encoder import Encoder
 
 
 def features_and_codes(model: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

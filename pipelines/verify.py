@@ -9,7 +9,7 @@ something is not as it must be.
 from __future__ import annotations
 
 import dataclasses
-import os
+import functools
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from transforms import files
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata
 from transforms.store import Store, open_store
-from transforms.units import Unit, cut_shard, match_shards
+from transforms.units import Shard, Unit, cut_shard, match_shards
 
 _THREADS = 4
 
@@ -84,7 +84,7 @@ def verify(store: Store, patterns: tuple[str, ...], reading: ReadOptions) -> Ver
         if patterns:
             shards = match_shards(patterns, store.input_root, reading)
             with ThreadPoolExecutor(_THREADS) as pool:
-                for found in pool.map(lambda shard: list(checker.check_source(shard, reading)), shards):
+                for found in pool.map(functools.partial(checker.check_source, reading=reading), shards):
                     problems += found
     for folders in labels_of.values():
         problems += [f"{folder} holds labels of codes that are not in the store" for folder, _ in folders]
@@ -189,8 +189,11 @@ class _Checker:
                     if extra := unit.blocks - (coded.blocks if coded else set()):
                         yield f"{folder}/{shard} unit {index}: labels of blocks {sorted(extra)} that have no codes"
 
-    def check_source(self, shard, reading: ReadOptions) -> Iterator[str]:
+    def check_source(self, shard: Shard, reading: ReadOptions) -> list[str]:
         """Read a shard again and compare it, row for row, with what the store has of it."""
+        return list(self._source_problems(shard, reading))
+
+    def _source_problems(self, shard: Shard, reading: ReadOptions) -> Iterator[str]:
         from transforms.read import read_unit
 
         limits = BlockLimits(self.store.rules.block_rows, self.store.rules.block_text_bytes)

@@ -16,7 +16,28 @@ import pyarrow.parquet as pq
 import pytest
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-WORDS = "good bad film story plot great dull actor scene laugh long short the a of and was is not very".split()
+WORDS = [
+    "good",
+    "bad",
+    "film",
+    "story",
+    "plot",
+    "great",
+    "dull",
+    "actor",
+    "scene",
+    "laugh",
+    "long",
+    "short",
+    "the",
+    "a",
+    "of",
+    "and",
+    "was",
+    "is",
+    "not",
+    "very",
+]
 
 
 def needs_data() -> Path:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 FormatName = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 RejectReason = Literal[
     "invalid_utf8",  # the row's bytes are not UTF-8, or its JSON holds a lone surrogate
-    "malformed_json",  # not JSON, not an object, or nested deeper than records.MAX_JSON_DEPTH
+    "malformed_json",  # not JSON, not an object, or nested deeper than read_json.MAX_JSON_DEPTH
     "malformed_csv",  # wrong number of columns, or a quote that does not fit
     "missing_text",  # the text field is absent or null
     "not_a_string",  # the text field holds something else

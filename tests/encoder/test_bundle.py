@@ -68,7 +68,9 @@ def test_another_base_than_the_pinned_one_is_refused(tiny_bundle, tmp_path, tiny
     assert bundle.find_base().folder == moved  # the same files elsewhere are the same base
     config = json.loads((moved / "config.json").read_text())
     (moved / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1.0}))
-    with pytest.raises(EncoderError, match=r"not the one encoder 'tiny' was made with: config.json has SHA-256 \w+ here"):
+    with pytest.raises(
+        EncoderError, match=r"not the one encoder 'tiny' was made with: config.json has SHA-256 \w+ here"
+    ):
         bundle.find_base()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
@@ -19,11 +20,14 @@ from tests.conftest import make_tiny_head, random_texts, store_files, write_corp
 
 def read(store, folder) -> pa.Table:
     return pa.concat_tables(
-        pq.read_table(path, partitioning=None).replace_schema_metadata() for path in sorted((store / folder).rglob("*.parquet"))
+        pq.read_table(path, partitioning=None).replace_schema_metadata()
+        for path in sorted((store / folder).rglob("*.parquet"))
     )
 
 
-def test_codes_and_labels_are_those_of_the_library_called_on_the_same_texts(annotate_tiny, tiny_bundle, tiny_heads, tmp_path):
+def test_codes_and_labels_are_those_of_the_library_called_on_the_same_texts(
+    annotate_tiny, tiny_bundle, tiny_heads, tmp_path
+):
     texts = write_corpus(tmp_path / "in")
     summary = annotate_tiny("--id_field", "id")
     model = encoder.load(str(tiny_bundle))
@@ -42,7 +46,7 @@ def test_codes_and_labels_are_those_of_the_library_called_on_the_same_texts(anno
     assert labels["score"].to_pylist() == score.tolist()
     themes = heads.load(tiny_heads["themes"])
     offsets, index, _ = themes.predict(expected.bits)
-    named = [[themes.labels[i] for i in index[a:b]] for a, b in zip(offsets, offsets[1:])]
+    named = [[themes.labels[i] for i in index[a:b]] for a, b in itertools.pairwise(offsets)]
     assert read(tmp_path / "store", "labels/task=themes")["labels"].to_pylist() == named
     stars = read(tmp_path / "store", "labels/task=stars")["value"].to_pylist()
     assert stars == heads.load(tiny_heads["stars"]).predict(expected.bits).tolist()
@@ -125,7 +129,9 @@ def test_blocks_are_cut_by_the_stores_rules(annotate_tiny, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("\n".join(random_texts(100)))
     annotate_tiny("--block_rows", "30", "--unit_bytes", "2000", heads=[])
-    tables = [pq.read_table(path, partitioning=None) for path in (tmp_path / "store" / "codes").rglob("*")if path.is_file()]
+    tables = [
+        pq.read_table(path, partitioning=None) for path in (tmp_path / "store" / "codes").rglob("*") if path.is_file()
+    ]
     assert sum(table.num_rows for table in tables) == 100
     assert max(table.num_rows for table in tables) <= 30
     assert len({path.name.split(".")[1] for path in (tmp_path / "store" / "codes").rglob("*.parquet")}) > 1

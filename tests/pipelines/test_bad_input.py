@@ -38,7 +38,9 @@ def one_text(tmp_path):
 
 
 def test_a_pattern_that_matches_nothing(capsys, tmp_path, no_model, tiny_bundle):
-    code, said = run_cli(capsys, "--input", f"{tmp_path}/no*", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
+    code, said = run_cli(
+        capsys, "--input", f"{tmp_path}/no*", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle)
+    )
     assert code == 2
     assert said == f"encode-once annotate: error: --input {tmp_path}/no* matches no file"
     assert not (tmp_path / "s").exists()
@@ -97,7 +99,9 @@ def test_a_store_of_a_newer_format(capsys, tmp_path, no_model, one_text, tiny_bu
 def test_other_cutting_rules_than_the_stores(capsys, annotate_tiny, tmp_path, one_text, tiny_bundle):
     annotate_tiny(heads=[])
     store = f"{tmp_path}/store"
-    code, said = run_cli(capsys, "--input", one_text, "--store", store, "--encoder", str(tiny_bundle), "--block_rows", "7")
+    code, said = run_cli(
+        capsys, "--input", one_text, "--store", store, "--encoder", str(tiny_bundle), "--block_rows", "7"
+    )
     assert code == 2
     assert "--block_rows 7 differs from the 4096 that store" in said
 

@@ -82,7 +82,10 @@ def test_killed_runs_resume_to_an_identical_store(corpus, undisturbed, tiny_bund
 def test_two_runs_on_one_store_at_once_end_in_the_same_store(corpus, undisturbed, tiny_bundle, tiny_heads):
     pair = [
         subprocess.Popen(
-            command(corpus, "shared", tiny_bundle, tiny_heads), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(corpus, "shared", tiny_bundle, tiny_heads),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for _ in range(2)
     ]

@@ -36,7 +36,9 @@ def job_server():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     module = "apache_beam.runners.portability.local_job_service_main"
-    server = subprocess.Popen([sys.executable, "-m", module, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, "-m", module, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     for _ in range(120):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import status, verify
-from transforms.layout import with_metadata
 from tests.conftest import write_corpus
+from transforms.layout import with_metadata
 
 
 @pytest.fixture
@@ -44,15 +44,24 @@ def test_a_whole_store_is_whole(store, tmp_path, capsys):
         (lambda s: one(s, "codes").write_bytes(b"PAR1"), "cannot be read"),
         (lambda s: one(s, "labels/task=mood").write_bytes(b""), "cannot be read"),
         (lambda s: rewrite(one(s, "codes"), lambda t: t.slice(1)), "rows were read but"),
-        (lambda s: rewrite(one(s, "codes"), lambda t: t.set_column(2, "n_tokens", t["n_tokens"].cast("int64"))), "its schema is not"),
+        (
+            lambda s: rewrite(one(s, "codes"), lambda t: t.set_column(2, "n_tokens", t["n_tokens"].cast("int64"))),
+            "its schema is not",
+        ),
         (lambda s: rewrite(one(s, "codes"), lambda t: t.replace_schema_metadata()), "no encode-once metadata"),
-        (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.take(list(range(len(t)))[::-1])), "ids are not those"),
+        (
+            lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.take(list(range(len(t)))[::-1])),
+            "ids are not those",
+        ),
         (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.slice(1)), "ids are not those"),
         (lambda s: one(s, "codes").unlink(), "that have no codes"),
         (lambda s: shutil.rmtree(s / "rejects"), "are coded and 0 rejected"),
         (lambda s: (one(s, "codes").parent / "half.tmp").write_bytes(b""), "is no block's name"),
         (lambda s: (s / "codes" / "stray").write_bytes(b""), "does not belong there"),
-        (lambda s: one(s, "codes").rename(one(s, "codes").parent / "x-1-2.00000-of-00001.00000.parquet"), "have no codes"),
+        (
+            lambda s: one(s, "codes").rename(one(s, "codes").parent / "x-1-2.00000-of-00001.00000.parquet"),
+            "have no codes",
+        ),
         (lambda s: shutil.rmtree(s / "codes"), "labels of codes that are not in the store"),
     ],
 )
@@ -105,7 +114,7 @@ def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):
 def test_an_empty_store_has_an_empty_status(tmp_path, capsys):
     from transforms.store import StoreError, open_or_create_store
 
-    with pytest.raises(StoreError, match="is not a store: it holds no store.json"):
+    with pytest.raises(StoreError, match=r"is not a store: it holds no store\.json"):
         status.run(["--store", str(tmp_path)])
     open_or_create_store(str(tmp_path / "s"), "/", {}, "test")
     assert status.run(["--store", str(tmp_path / "s")]) == []

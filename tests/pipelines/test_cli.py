@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import cli
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_a_help_that_loads_nothing_heavy(command):
+    program = f"""
+import sys
+from pipelines import cli
+try:
+    cli.main([{command!r}, "--help"])
+except SystemExit as end:
+    assert end.code == 0
+heavy = {{"torch", "transformers", "apache_beam"}} & set(sys.modules)
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: encode-once {command}" in done.stdout
+
+
+def test_no_command_shows_all_of_them(capsys):
+    assert cli.main([]) == 2
+    said = capsys.readouterr().out
+    assert all(command in said for command in cli.COMMANDS)
+    assert cli.main(["--help"]) == 0
+
+
+def test_a_mistyped_command_gets_a_hint(capsys):
+    assert cli.main(["anotate"]) == 2
+    assert "no command 'anotate'; did you mean annotate?" in capsys.readouterr().err
+    assert cli.main(["zzz"]) == 2
+    assert "choose from annotate, encode, label" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    pytest.importorskip("importlib.metadata")
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("encode-once 0.")
+
+
+def test_a_missing_required_option_is_a_usage_error():
+    with pytest.raises(SystemExit) as end:
+        cli.main(["annotate", "--store", "x"])
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "module", ["annotate", "status", "verify", "train_heads", "make_encoder", "bundled_heads", "cli"]
+)
+def test_every_program_runs_as_a_module(module):
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{module}", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+def test_status_and_dry_run_import_neither_beam_nor_torch(annotate_tiny, tmp_path, tiny_bundle):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    annotate_tiny(heads=[])
+    program = f"""
+import sys
+from pipelines import annotate, status
+annotate.run(["--input", {str(tmp_path / "in")!r}, "--store", {str(tmp_path / "store")!r}, "--encoder",
+              {str(tiny_bundle)!r}, "--heads", "none", "--dry_run"])
+status.run(["--store", {str(tmp_path / "store")!r}])
+print({{"torch", "transformers", "apache_beam"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
