@@ -16,7 +16,7 @@ from encoder.tokenize import Tokenizer, Windows
 
 # Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
 # activations stay in the processor's cache (CPU) or in memory (GPU).
-DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 
 _log = logging.getLogger(__name__)
 
