@@ -131,7 +131,9 @@ def common_root(patterns: Iterable[str]) -> str:
             break
         shared.append(level[0])
     root = "/".join(shared)
-    return root if files.is_local(root) else root if "://" in root and root.count("/") >= 2 else ""
+    if all(map(files.is_local, roots)):
+        return root
+    return root if len(shared) > 2 and not files.is_local(root) else ""  # "gs:", "", and at least a bucket
 
 
 def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions) -> list[Shard]:
