@@ -28,10 +28,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-CORPUS_HEADS = 8
 KILLS = 20
 KILL_DOCUMENTS = 1500
-OVERHEAD_DOCUMENTS = 4096
+OVERHEAD_DOCUMENTS = 6144
+OVERHEAD_BLOCK_ROWS = 1024
 OVERHEAD_ROUNDS = 3
 
 
@@ -52,7 +52,7 @@ def run(command: list[str]) -> tuple[float, float, str]:
         printed = output.read()
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{printed}")
-    return seconds, usage.ru_maxrss / 1024, printed
+    return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), printed
 
 
 def last_record(store: Path) -> dict:
@@ -139,7 +139,18 @@ def overhead(options: argparse.Namespace) -> dict:
         alone.append(time.monotonic() - started)
         store = options.work / f"overhead-{round_}"
         shutil.rmtree(store, ignore_errors=True)
-        summary = program.run(["--input", str(corpus), "--store", str(store), "--id_field", "id", "--no_progress"])
+        summary = program.run(
+            [
+                "--input",
+                str(corpus),
+                "--store",
+                str(store),
+                "--id_field",
+                "id",
+                "--block_rows",
+                str(OVERHEAD_BLOCK_ROWS),
+            ]
+        )
         whole.append(summary.seconds)
     ratios = [a / b for a, b in zip(alone[1:], whole[1:])]  # the first round warms up
     return {

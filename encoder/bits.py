@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-BIT_ORDER = "big"
-
 
 def pack(ones: np.ndarray) -> np.ndarray:
     """Pack booleans (n, bits) into bytes (n, bits // 8) uint8; `bits` must be a multiple of 8."""
     if ones.ndim != 2 or ones.shape[1] % 8:
         raise ValueError(f"codes need shape (n, bits) with bits a multiple of 8, not {ones.shape}")
-    return np.packbits(ones, axis=1, bitorder=BIT_ORDER)
+    return np.packbits(ones, axis=1, bitorder="big")
 
 
 def unpack(codes: np.ndarray) -> np.ndarray:
     """Unpack bytes (n, bits // 8) uint8 into zeros and ones (n, bits) uint8."""
     if codes.ndim != 2 or codes.dtype != np.uint8:
         raise ValueError(f"codes need shape (n, bits // 8) and uint8, not {codes.shape} {codes.dtype}")
-    return np.unpackbits(codes, axis=1, bitorder=BIT_ORDER)
+    return np.unpackbits(codes, axis=1, bitorder="big")
 
 
 def differing_share(a: np.ndarray, b: np.ndarray) -> float:
@@ -27,4 +25,4 @@ def differing_share(a: np.ndarray, b: np.ndarray) -> float:
         raise ValueError(f"codes of shapes {a.shape} and {b.shape} cannot be compared")
     if a.size == 0:
         return 0.0
-    return float(np.bitwise_count(a ^ b).sum() if hasattr(np, "bitwise_count") else unpack(a ^ b).sum()) / (a.size * 8)
+    return float(np.bitwise_count(a ^ b).sum()) / (a.size * 8)

@@ -61,7 +61,7 @@ class Encoder:
         base = bundle.find_base()
         self._pad_id = base.config().get("pad_token_id") or 0
         self._tokenizer = Tokenizer(
-            base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens
+            base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
         self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype)
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)

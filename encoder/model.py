@@ -54,10 +54,15 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
-        native = any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name and has is True)
+        native = _cpu_has_bfloat16()
     else:
         native = False
     return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions: there, not known to
+    return any(has is True for name, has in capabilities.items() if "bf16" in name)
 
 
 def load_model(folder: Path, top_layer: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:

@@ -50,7 +50,10 @@ class Windows:
 class Tokenizer:
     """Tokenise texts as a bundle says: prefix, length limit, policy for long texts."""
 
-    def __init__(self, folder: Path, max_tokens: int, prefix: str, long_texts: LongTexts, overlap_tokens: int) -> None:
+    def __init__(
+        self, folder: Path, max_tokens: int, prefix: str, long_texts: LongTexts, overlap_tokens: int, pad_id: int = 0
+    ) -> None:
+        self._empty = [pad_id]  # stands for a text of which a tokenizer without special tokens leaves nothing
         self._prefix = prefix
         self._windows = long_texts == "windows"
         self._tokenizer = _load(folder)
@@ -65,7 +68,7 @@ class Tokenizer:
         text_of: list[int] = []
         truncated = np.zeros(len(texts), bool)
         for number, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
-            ids.append(encoding.ids)
+            ids.append(encoding.ids or self._empty)
             text_of.append(number)
             if rest := encoding.overflowing:
                 if self._windows:

@@ -32,9 +32,7 @@ def main() -> int:
     print()
     print(table(read_texts(), read_labels(store)))
     print(f"\nthe store: {store}")
-    print(
-        "run it again: nothing is done twice; or read labels with: pandas.read_parquet('demo-store/labels/task=topic')"
-    )
+    print(f"run it again: nothing is done twice; or: pandas.read_parquet('{store}/labels/task=topic')")
     return summary.exit_code
 
 
@@ -44,10 +42,7 @@ def read_texts() -> dict[str, list[tuple[str, str]]]:
     texts = {}
     for shard in match_shards([str(CORPUS)], str(CORPUS), options):
         for index, (start, stop, _) in enumerate(cut_shard(shard, 1 << 30)):
-            unit = Unit(
-                shard.key, index, 1, (), None,
-                shard.path, shard.relative_path, shard.size_bytes, shard.stamp, start, stop,
-            )  # fmt: skip
+            unit = Unit.of(shard, index, 1, start, stop)
             for block in read_unit(unit, options, BlockLimits()):
                 rows = zip(block.table["id"].to_pylist(), block.table["text"].to_pylist())
                 texts.setdefault(shard.relative_path, []).extend(rows)

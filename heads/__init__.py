@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from heads import evaluate
+from heads import checks, evaluate, storage
 from heads.errors import HeadError
 from heads.fit import fit, fit_features
 from heads.head import Head
 
-__all__ = ["Head", "HeadError", "bundled", "evaluate", "fit", "fit_features", "load"]
+__all__ = ["Head", "HeadError", "bundled", "check_new", "evaluate", "fit", "fit_features", "load"]
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
@@ -23,6 +23,12 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 def bundled() -> list[str]:
     """Lists the names of the heads that come with the package, sorted."""
     return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob("*/head.json"))
+
+
+def check_new(task: str, folder: str | os.PathLike[str]) -> None:
+    """Raises HeadError where a head of this task's name could not be saved in `folder`, before it is fitted."""
+    checks.check_task(task)
+    storage.check_free(Path(folder))
 
 
 def load(head: str | os.PathLike[str]) -> Head:

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from heads.head import Head
 
 
-def check_names(task: str, encoder_fingerprint: str) -> None:
-    """Raises HeadError for a task's name or an encoder's fingerprint that cannot be one."""
+def check_task(task: str) -> None:
+    """Raises HeadError for a task's name that cannot be one: it names a folder of the store."""
     if not re.fullmatch("[a-z0-9][a-z0-9_]{0,63}", str(task)):
         raise HeadError(
             f"task name {task!r} does not match [a-z0-9][a-z0-9_]*, at most 64 characters",
         )
+
+
+def check_names(task: str, encoder_fingerprint: str) -> None:
+    """Raises HeadError for a task's name or an encoder's fingerprint that cannot be one."""
+    check_task(task)
     if not re.fullmatch("[0-9a-f]{64}", str(encoder_fingerprint)):
         raise HeadError(f"encoder_fingerprint {encoder_fingerprint!r} is not 64 hex digits")
 

@@ -25,9 +25,7 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
     """
     from safetensors.numpy import save
 
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / "head.json").is_file():
-        raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
+    check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     fresh.mkdir()
@@ -44,6 +42,13 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
             fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_free(folder: Path) -> None:
+    """Raises HeadError where `folder` holds something else than a head."""
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / "head.json").is_file():
+        raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
 
 
 def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

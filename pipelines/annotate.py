@@ -9,11 +9,16 @@ rejected than --max_reject_share.
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cli import main_of
 from pipelines.options import AnnotateOptions, OptionError, parse_annotate
@@ -60,21 +65,19 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         return report.Summary(plan=plan.counts)
     if not plan.to_encode and not plan.to_label and not plan.unreadable:
         summary = report.Summary(plan=plan.counts)
-        print(f"nothing to do: {report.describe_done(plan, heads)}")
+        print(report.describe_done(plan, heads))
         return summary
     beam_options = beam_pipeline_options(options.beam_args)
     local = _runner_name(beam_options) in LOCAL_RUNNERS
     if local and plan.to_encode:
-        bundle.find_base()  # a missing or changed base model is said here in one line, not by a worker
+        check_encoding(bundle, options)
     with Run(store, command, argv) as record:
         store = record.store
         record.note(plan=plan.counts, encoder=bundle.fingerprint, heads={h.task: h.fingerprint for h in heads})
         planning.keep_models(store, bundle, heads)
         store.write_file(f"runs/{store.run_id}/plan.jsonl", plan.to_lines())
-        for path, reason in plan.unreadable:
-            store.record_failure(
-                {"shard": path.rsplit("/", 1)[-1], "unit": 0, "path": path, "step": "plan", "reason": reason}
-            )
+        for key, path, reason in plan.unreadable:
+            store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
         counters = _execute(options, beam_options, bundle, store, plan, heads)
         summary = report.summarize(counters, plan, heads, store.failures(), options.max_reject_share)
         record.note(summary=summary.to_dict())
@@ -100,13 +103,53 @@ def _execute(
     with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
         pipeline = beam.Pipeline(options=beam_options)
         build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
-        result = pipeline.run()
-        result.wait_until_finish()
+        with _interruptible():
+            result = pipeline.run()
+            result.wait_until_finish()
     found = result.metrics().query()["counters"]
-    ours = [counter for counter in found if counter.key.metric.namespace == "encode_once"]
-    # A portable runner gives None for a counter that was made and never raised.
-    counters = {counter.key.metric.name: counter.result or 0 for counter in ours}
+    counters: collections.Counter[str] = collections.Counter()
+    for counter in found:
+        if counter.key.metric.namespace == "encode_once":  # the same counter is on both branches
+            # A portable runner gives None for a counter that was made and never raised.
+            counters[counter.key.metric.name] += counter.result or 0
     return counters | {"milliseconds": round((time.monotonic() - started) * 1000)}
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a run as KeyboardInterrupt: Beam would wrap it into an error of the step it hits."""
+    pressed = False
+
+    def press(number: int, frame: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the step it hits is no one's business
+        signal.default_int_handler(number, frame)
+
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, press) if here else None
+    try:
+        yield
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if here:
+            signal.signal(signal.SIGINT, before)
+
+
+def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
+    """Check here what a local worker would stumble over: the base model, the device, the precision.
+
+    Raises:
+        EncoderError: one of them cannot be had.
+    """
+    bundle.find_base()
+    if options.device not in ("auto", "cpu"):  # looking for another one imports torch
+        from encoder.model import choose_device
+
+        choose_device(options.device)
 
 
 def build(
@@ -131,13 +174,10 @@ def build(
     encoding = EncodeOptions(options.device, options.precision, options.batch_tokens, threads, options.accelerator)
     units = pipeline | "PlanUnits" >> transforms.PlanUnits(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
-        codes = (
-            units.uncoded
-            | "ReadText" >> transforms.ReadText(store, reading)
-            | "EncodeText" >> transforms.EncodeText(store, bundle.fingerprint, encoding)
-            | "WriteCodes" >> transforms.WriteCodes(store, bundle.fingerprint)
-        )
-        codes | "LabelNew" >> transforms.LabelAndWrite(store, heads)
+        branch = transforms.EncodeAndLabel(store, reading, bundle.fingerprint, encoding, heads)
+        if options.accelerator:
+            branch = branch.with_resource_hints(accelerator=options.accelerator)
+        units.uncoded | "EncodeAndLabel" >> branch
     if plan.to_label:
         stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
         stored | "LabelStored" >> transforms.LabelAndWrite(store, heads)
@@ -155,8 +195,9 @@ def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
             options_class._add_argparse_args(parser)
         except argparse.ArgumentError:
             continue  # the same option in two of Beam's classes
-    _, unknown = parser.parse_known_args(list(beam_args))
-    if unknown:
+    known, unknown = parser.parse_known_args(list(beam_args))
+    local = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
+    if unknown and local:  # a job server may know more options than Beam's Python classes
         raise OptionError(
             f"unknown option {unknown[0]!r}; encode-once annotate --help lists ours, Beam's documentation its own"
         )
@@ -165,12 +206,12 @@ def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
 
 
 def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> int | None:
-    """Return the CPU threads of one worker: local worker processes share the cores; elsewhere torch decides."""
+    """Return the CPU threads of one worker: several local workers share the cores; elsewhere torch decides."""
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = beam_options.view_as(DirectOptions)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if options.threads or direct.direct_running_mode != "multi_processing":
+    if options.threads or direct.direct_num_workers == 1:
         return options.threads
     return max(1, cores // (direct.direct_num_workers or cores))
 

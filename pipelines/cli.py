@@ -24,6 +24,7 @@ COMMANDS = {
 }
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def guard(program: Callable[[], Any], name: str) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
-        return 0
+        return EXIT_BROKEN_PIPE
     except Exception as error:
         if not _is_the_users(error):
             raise

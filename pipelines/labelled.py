@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from transforms.formats import detect
@@ -33,21 +33,36 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
     kind = detect(path).kind
     try:
         if kind == "parquet":
-            table = pq.read_table(path)
+            columns = _lists(pq.read_table(path))
         elif kind == "jsonl":
-            table = pyarrow.json.read_json(path)
+            columns = _json_columns(path)
         elif kind in ("csv", "tsv"):
             parsing = pyarrow.csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True)
-            table = pyarrow.csv.read_csv(path, parse_options=parsing)
+            # Everything stays the string it is: a guessed type would turn the label 01 into 1 and true into True.
+            as_strings = pyarrow.csv.ConvertOptions(column_types={field: pa.string() for field in fields})
+            columns = _lists(pyarrow.csv.read_csv(path, parse_options=parsing, convert_options=as_strings))
         else:
             with open(path, encoding="utf-8") as file:
-                table = pa.table({"text": file.read().splitlines()})
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                columns = {"text": file.read().split("\n")}
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     for field in fields:
-        if field not in table.column_names:
-            raise DataError(f"{path} has no field {field!r}; it has {', '.join(table.column_names)}")
-    return [table[field].to_pylist() for field in fields]
+        if field not in columns:
+            raise DataError(f"{path} has no field {field!r}; it has {', '.join(columns)}")
+    return [columns[field] for field in fields]
+
+
+def _lists(table: pa.Table) -> dict[str, list[Any]]:
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+def _json_columns(path: str) -> dict[str, list[Any]]:
+    with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is not a JSON object")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tuple[list[str], list[Any]]:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from encoder.base import DEFAULT_BASE
+from transforms import files
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet")
 ALL_HEADS = "all"
@@ -73,6 +74,7 @@ class AnnotateOptions:
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "store", files.absolute(self.store))
         if not 0 <= self.max_reject_share <= 1:
             raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
         for name in ("max_text_bytes", "batch_tokens", "threads", "unit_bytes", "block_rows", "block_text_bytes"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 import encoder
@@ -13,8 +14,18 @@ from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
 from transforms import files
 from transforms.blocks import ReadOptions
 from transforms.layout import codes_folder, labels_folder
-from transforms.store import CutRules, Store, StoreError, open_or_create_store, open_store
-from transforms.units import Plan, common_root, match_shards, plan, plan_labels
+from transforms.store import (
+    STORE_FILE,
+    CutRules,
+    Store,
+    StoreError,
+    describe_stored_encoder,
+    open_or_create_store,
+    open_store,
+)
+from transforms.units import InputError, Plan, common_root, match_shards, plan, plan_labels
+
+_log = logging.getLogger(__name__)
 
 
 def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:
@@ -23,6 +34,13 @@ def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan
     Raises:
         EncoderError, HeadError, InputError, StoreError: what is wrong, in one line.
     """
+    try:
+        return _prepare(options, command)
+    except OSError as error:
+        raise StoreError(f"store {options.store} cannot be used: {error}") from None
+
+
+def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:
     bundle = find_encoder(options.encoder, options.store)
     found_heads = find_heads(options, bundle)
     if command == "label":
@@ -37,9 +55,11 @@ def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan
             raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
         return bundle, store, plan_labels(codes, _label_listings(store, found_heads)), found_heads
     reading = reading_options(options)
-    root = common_root([options.input_root]) if options.input_root else _stored_root(options.store)
-    root = common_root(options.input) if root is None else root
-    shards = match_shards(options.input, root, reading)
+    root = find_root(options)
+    is_store = files.exists(files.join(options.store, STORE_FILE))
+    shards = match_shards(options.input, root, reading, options.store if is_store else "")
+    if options.input_root and all(shard.relative_path == shard.path for shard in shards):
+        raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
     store = _open(options, root)
     codes = store.listing(codes_folder(bundle.fingerprint))
     made = plan(shards, codes, _label_listings(store, found_heads), store.rules.unit_bytes)
@@ -60,11 +80,10 @@ def reading_options(options: AnnotateOptions) -> ReadOptions:
 
 def find_encoder(name: str, store: str) -> Bundle:
     """Describe the encoder of a name, or of the beginning of a fingerprint that the store has."""
-    matching = [fp for fp in stored_encoders(store) if len(name) >= 6 and (fp.startswith(name) or name.startswith(fp))]
-    if len(matching) == 1:
-        folder = files.join(store, "encoders", matching[0])
-        if files.is_local(folder):
-            return encoder.describe(folder)
+    if re.fullmatch(r"[0-9a-f]{6,64}", name):
+        matching = [fp for fp in stored_encoders(store) if fp.startswith(name[:12])]
+        if len(matching) == 1:
+            return describe_stored_encoder(store, matching[0])
     return encoder.describe(name)
 
 
@@ -81,7 +100,13 @@ def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
     loaded = [heads.load(name) for name in (heads.bundled() if asked_all else options.heads)]
     if asked_all and options.encoder != "default":
         # "all" means what fits: the bundled heads are for the bundled encoder.
-        loaded = [head for head in loaded if head.encoder_fingerprint == bundle.fingerprint]
+        fitting = [head for head in loaded if head.encoder_fingerprint == bundle.fingerprint]
+        if len(fitting) < len(loaded):
+            _log.warning(
+                "%d of %d bundled heads fit encoder %s: the others were fitted on the bundled one; train-head makes more",
+                len(fitting), len(loaded), bundle.fingerprint[:12],
+            )  # fmt: skip
+        loaded = fitting
     tasks: set[str] = set()
     for head in loaded:
         head.check_encoder(bundle.fingerprint)
@@ -116,15 +141,17 @@ def _label_listings(store: Store, used: list[Head]) -> dict:
     return {head.task: store.listing(labels_folder(head.task, head.fingerprint)) for head in used}
 
 
-def _stored_root(store: str) -> str | None:
-    path = files.join(store, "store.json")
-    if not files.exists(path):
-        return None
-    return json.loads(files.read_bytes(path)).get("input_root")
+def find_root(options: AnnotateOptions) -> str:
+    """Return the folder relative paths are relative to: as asked for, as the store was made, or as the patterns share."""
+    if options.input_root:
+        return files.absolute(options.input_root)
+    if files.exists(files.join(options.store, STORE_FILE)):
+        return open_store(options.store).input_root
+    return common_root(options.input)
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
     rules = {name: getattr(options, name) for name in ("unit_bytes", "block_rows", "block_text_bytes")}
-    if options.dry_run and not files.exists(files.join(options.store, "store.json")):
+    if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
         return Store(options.store, CutRules(**{k: v for k, v in rules.items() if v is not None}), root)
     return open_or_create_store(options.store, root, rules, made_by())

@@ -102,12 +102,16 @@ class Progress:
         block = BlockName.parse(name)
         if block is None or (block.shard, block.unit) not in wanted:
             return
-        schema, rows = self._store.read_schema(folder, block)
+        try:
+            schema, rows = self._store.read_schema(folder, block)
+            text_bytes = read_metadata(schema)["text_bytes"] if folder == self._codes_folder else 0
+        except (OSError, ValueError, KeyError):  # damaged, or gone: the run says so, not the bar
+            return
         self._blocks_done += 1
         if folder == self._codes_folder:
             unit = (block.shard, block.unit)
             self._coded_blocks += 1
-            self._text_bytes[unit] = self._text_bytes.get(unit, 0) + read_metadata(schema)["text_bytes"]
+            self._text_bytes[unit] = self._text_bytes.get(unit, 0) + text_bytes
             if block.last:
                 self._finished.add(unit)
         if not first:
@@ -122,7 +126,8 @@ class Progress:
         bytes_a_block = done / self._coded_blocks if done else guess
         rest = max(self._bytes_planned - done, 0) / bytes_a_block
         unread = len(self._encoding) - len(self._text_bytes)
-        return self._blocks_done + max(round(rest), unread)
+        labels_left = max(self._label_blocks_planned - (self._blocks_done - self._coded_blocks), 0)
+        return self._blocks_done + max(round(rest), unread) + labels_left
 
     def _bytes_done(self, unit: tuple[str, int]) -> float:
         """Guess how many of a unit's bytes are done: its text so far, which is more where it was compressed."""

@@ -62,8 +62,10 @@ def summarize(
     """Make a run's summary of its counters and failures."""
     documents, padded = counters.get("documents", 0), counters.get("padded_tokens", 0)
     rejected = _under(counters, "rejected/")
-    rows = documents + sum(rejected.values())
-    reject_share = sum(rejected.values()) / rows if rows else 0.0
+    # Rows that an earlier, killed run of the same units had read count too.
+    rows = documents + sum(rejected.values()) + counters.get("resumed_rows", 0)
+    all_rejected = sum(rejected.values()) + counters.get("resumed_rejected", 0)
+    reject_share = all_rejected / rows if rows else 0.0
     labelled = _under(counters, "labelled/")
     shares = {}
     for head in heads:
@@ -96,19 +98,27 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
         states = ", ".join(f"{counts[f'shards_{state}']} {state}" for state in ("new", "changed", "partial", "coded"))
         print(f"shards  {counts['shards']:>10,}  ({states}; {_bytes(counts['source_bytes'])})")
     print(f"units   {counts['units']:>10,}")
-    print(f"  to encode and label {counts['units_to_encode']:>8,}  ({_bytes(counts['bytes_to_encode'])})")
+    if "units_new" in counts:
+        states = ", ".join(f"{counts[f'units_{state}']} of {state} shards" for state in ("new", "changed", "partial"))
+        print(f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {_bytes(counts['bytes_to_encode'])})")
+    if counts.get("units_incomplete"):
+        print(f"  incomplete, left out {counts['units_incomplete']:>7,}  (annotate or encode goes on with them)")
     print(f"  coded, labels missing {counts['units_to_label']:>6,}")
     print(f"  coded and labelled  {counts['units_done']:>8,}")
     for task in [head.task for head in heads]:
         missing = sum(task in unit.tasks for unit in plan.units)
         print(f"    {task:<20} {missing:>8,} units to label")
-    for path, reason in plan.unreadable:
+    for _, path, reason in plan.unreadable:
         print(f"unreadable: {path}: {reason}")
 
 
 def describe_done(plan: Plan, heads: list[Head]) -> str:
     counts = plan.counts
-    return f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes and the labels of {len(heads)} heads"
+    labels = f" and the labels of {len(heads)} heads" if heads else ""
+    done = f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes{labels}"
+    if left := counts.get("units_incomplete"):
+        return f"nothing to do: {done}, but {left:,} more units are incomplete; annotate or encode goes on with them"
+    return f"nothing to do: {done}"
 
 
 def format_summary(summary: Summary, store: Store) -> str:

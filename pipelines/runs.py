@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from transforms import files
-from transforms.store import Store
+from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
 _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
@@ -43,11 +43,16 @@ class Run:
         self._lock = None
 
     def __enter__(self) -> Run:
-        if files.is_local(self.store.root):
-            os.makedirs(self.store.temporary_folder)
-            self._lock = _lock(files.join(self.store.run_folder, LOCK_FILE))
-            clean_dead_runs(self.store)
-        self.note()
+        try:
+            if files.is_local(self.store.root):
+                os.makedirs(self.store.run_folder)
+                # The lock first: a folder of temporary files without one belongs to a dead run.
+                self._lock = _lock(files.join(self.store.run_folder, LOCK_FILE))
+                os.makedirs(self.store.temporary_folder)
+                clean_dead_runs(self.store)
+            self.note()
+        except OSError as error:
+            raise StoreError(f"store {self.store.root} cannot be written: {error}") from None
         return self
 
     def note(self, **values: Any) -> None:
@@ -71,6 +76,9 @@ class Run:
 
 def clean_dead_runs(store: Store) -> None:
     """Remove the temporary files of runs that died, and say in their `run.json` that they did. Local stores only."""
+    for name in files.list_names(store.path("runs")):
+        if name.endswith(".tmp"):  # of a run that died while it made store.json
+            os.unlink(store.path("runs", name))
     for name in files.list_folders(store.path("runs")):
         folder = store.path("runs", name)
         temporary = os.path.join(folder, "tmp")

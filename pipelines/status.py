@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
+
 from pipelines.cli import main_of
 from pipelines.options import Parser
 from transforms import files
@@ -28,6 +30,7 @@ class FolderStatus:
         folder: its path in the store.
         shards, units, blocks, documents: what is there.
         incomplete: units some of whose blocks are missing.
+        damaged: blocks that cannot be read.
         missing: units of the encoder's codes without all of these labels (labels only).
         stale: (path, why) of shards that changed or are gone since (codes only).
     """
@@ -38,6 +41,7 @@ class FolderStatus:
     blocks: int
     documents: int
     incomplete: int
+    damaged: int = 0
     missing: int = 0
     stale: tuple[tuple[str, str], ...] = ()
 
@@ -46,7 +50,11 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
     """Print a store's status and return it."""
     parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.")
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
-    store = open_store(parser.parse_args(list(argv)).store)
+    parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
+    options = parser.parse_args(list(argv))
+    store = open_store(options.store)
+    if options.input_root:
+        store = dataclasses.replace(store, input_root=files.absolute(options.input_root))
     found = store_status(store)
     print(f"store {store.root}, shards below {store.input_root or '/'}")
     if not found:
@@ -58,6 +66,8 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
         )
         if status.incomplete:
             print(f"  INCOMPLETE: {status.incomplete:,} units; the same annotate command goes on with them")
+        if status.damaged:
+            print(f"  DAMAGED: {status.damaged:,} blocks cannot be read; verify names them")
         if status.missing:
             print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
         for path, why in status.stale[:10]:
@@ -85,7 +95,7 @@ def store_status(store: Store) -> list[FolderStatus]:
     return found
 
 
-def block_names(listing: Listing, folder_units: str | None = None) -> list[BlockName]:
+def block_names(listing: Listing) -> list[BlockName]:
     """Return the names of all blocks of a listing, in order."""
     return sorted(
         BlockName(shard, index, unit.units, block, block == unit.last)
@@ -98,10 +108,20 @@ def block_names(listing: Listing, folder_units: str | None = None) -> list[Block
 def _folder_status(store: Store, folder: str, listing: Listing, **more) -> FolderStatus:
     names = block_names(listing)
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        documents = sum(pool.map(lambda name: store.read_schema(folder, name)[1], names))
-    units = [unit for units in listing.shards.values() for unit in units.values()]
-    incomplete = sum(not unit.complete for unit in units)
-    return FolderStatus(folder, len(listing.shards), len(units), len(names), documents, incomplete, **more)
+        footers = list(pool.map(lambda name: _footer(store, folder, name), names))
+    rows = [footer[1] for footer in footers if footer]
+    units = sum(map(len, listing.shards.values()))
+    damaged = len(footers) - len(rows)
+    shards, incomplete = len(listing.shards), listing.incomplete_units
+    return FolderStatus(folder, shards, units, len(names), sum(rows), incomplete, damaged, **more)
+
+
+def _footer(store: Store, folder: str, name: BlockName) -> tuple[pa.Schema, int] | None:
+    """Read a block's schema and rows; None where it is damaged."""
+    try:
+        return store.read_schema(folder, name)
+    except (OSError, ValueError):  # pyarrow's errors are among these
+        return None
 
 
 def _complete(listing: Listing) -> set[tuple[str, int]]:
@@ -118,8 +138,8 @@ def _first_blocks(listing: Listing) -> list[BlockName]:
 
 def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str], ...]:
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        schemas = pool.map(lambda name: store.read_schema(folder, name)[0], _first_blocks(listing))
-        shards = [read_metadata(schema)["shard"] for schema in schemas]
+        footers = pool.map(lambda name: _footer(store, folder, name), _first_blocks(listing))
+        shards = [read_metadata(footer[0])["shard"] for footer in footers if footer]
         whys = pool.map(lambda shard: _why_stale(store, shard), shards)
         return tuple(sorted((shard["path"], why) for shard, why in zip(shards, whys) if why))
 
@@ -135,8 +155,8 @@ def _why_stale(store: Store, shard: dict) -> str | None:
 
 
 def _encoder_of(store: Store, folder: str, listing: Listing) -> str | None:
-    names = _first_blocks(listing)
-    return read_metadata(store.read_schema(folder, names[0])[0])["encoder"][:12] if names else None
+    footers = (_footer(store, folder, name) for name in _first_blocks(listing))
+    return next((read_metadata(footer[0])["encoder"][:12] for footer in footers if footer), None)
 
 
 if __name__ == "__main__":

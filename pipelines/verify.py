@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipelines.cli import main_of
 from pipelines.options import FORMATS, Parser
+from pipelines.planning import find_encoder, reading_options
 from transforms import files
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata
@@ -52,9 +53,17 @@ def run(argv: Sequence[str]) -> Verification:
     parser.add_argument("--text_field", default="text", metavar="F", help="as annotate was given it")
     parser.add_argument("--id_field", metavar="F", help="as annotate was given it")
     parser.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="as annotate was given it")
+    parser.add_argument("--input_root", metavar="DIR", help="as annotate was given it; default: as the store was made")
+    parser.add_argument(
+        "--encoder", metavar="E", help="compare the shards with this encoder's codes; default: every one's"
+    )
     options = parser.parse_args(list(argv))
-    reading = ReadOptions(options.format, options.text_field, options.id_field, options.max_text_bytes)
-    result = verify(open_store(options.store), tuple(options.input or ()), reading)
+    reading = reading_options(options)
+    store = open_store(options.store)
+    if options.input_root:
+        store = dataclasses.replace(store, input_root=files.absolute(options.input_root))
+    encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
+    result = verify(store, tuple(options.input or ()), reading, encoder)
     for note in result.notes:
         print(f"note: {note}")
     for problem in result.problems:
@@ -64,8 +73,11 @@ def run(argv: Sequence[str]) -> Verification:
     return result
 
 
-def verify(store: Store, patterns: tuple[str, ...], reading: ReadOptions) -> Verification:
-    """Check a store, and against the shards of `patterns` where there are any."""
+def verify(
+    store: Store, patterns: tuple[str, ...] = (), reading: ReadOptions | None = None, encoder: str | None = None
+) -> Verification:
+    """Check a store, and the codes of one encoder (None: of each) against the shards of `patterns` where there are any."""
+    only = encoder
     problems, notes = list(_leftovers(store)), []
     blocks = documents = 0
     labels_of = _labels_by_encoder(store, problems)
@@ -81,8 +93,11 @@ def verify(store: Store, patterns: tuple[str, ...], reading: ReadOptions) -> Ver
                 blocks += found.blocks
                 documents += found.documents
         problems += checker.labels_without_codes()
-        if patterns:
-            shards = match_shards(patterns, store.input_root, reading)
+        problems += [
+            f"{checker.rejects_folder}/{stranger} is no block's name" for stranger in checker.rejects.strangers
+        ]
+        if patterns and only in (None, encoder):
+            shards = match_shards(patterns, store.input_root, reading or ReadOptions(), store.root)
             with ThreadPoolExecutor(_THREADS) as pool:
                 for found in pool.map(functools.partial(checker.check_source, reading=reading), shards):
                     problems += found
@@ -114,6 +129,11 @@ class _Checker:
     def check_shard(self, shard: str) -> _Found:
         found = _Found()
         units = self.listing.shards[shard]
+        expected = self.listing.unit_count(shard)
+        if missing := [index for index in range(expected) if index not in units]:
+            found.notes.append(
+                f"{self.folder}/{shard}: units {missing} of {expected} are missing; annotate goes on with them"
+            )
         if len(counts := {unit.units for unit in units.values()}) > 1:
             found.problems.append(f"{self.folder}/{shard}: blocks disagree on the number of units: {sorted(counts)}")
         for index, unit in sorted(units.items()):
@@ -203,10 +223,7 @@ class _Checker:
                 if not self.listing.is_complete(shard.key, index):
                     yield f"{shard.path} unit {index} of {len(ranges)} is not in {self.folder}, or not all of it"
                     continue
-                unit = Unit(
-                    shard.key, index, len(ranges), (), None,
-                    shard.path, shard.relative_path, shard.size_bytes, shard.stamp, start, stop,
-                )  # fmt: skip
+                unit = Unit.of(shard, index, len(ranges), start, stop)
                 for block in read_unit(unit, reading, limits):
                     yield from self._compare(BlockName(shard.key, index, len(ranges), block.index, block.last), block)
         except (UnitError, OSError) as error:
@@ -233,6 +250,8 @@ def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tupl
         for head in files.list_folders(store.path("labels", task)):
             folder = f"labels/{task}/{head}"
             listing = store.listing(folder)
+            if not listing.shards:
+                problems += [f"{folder}/{stranger} is no block's name" for stranger in listing.strangers]
             for shard, units in listing.shards.items():
                 index, unit = next(iter(units.items()))
                 block = next(iter(unit.blocks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import json
 import lzma
 import os
@@ -47,6 +48,13 @@ def needs_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail(f"CI needs the labelled data in {DATA}")
     pytest.skip(f"the labelled data is not in {DATA}")
+
+
+def optional(module: str):
+    """Import a test extra, or skip; in CI its absence is a failure."""
+    if os.environ.get("CI"):
+        return importlib.import_module(module)
+    return pytest.importorskip(module)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 
 _MODULE_OF = {
+    "EncodeAndLabel": "transforms.label",
     "EncodeText": "transforms.encode",
     "LabelAndWrite": "transforms.label",
     "LabelCodes": "transforms.label",

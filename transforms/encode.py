@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -15,14 +14,22 @@ import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 import encoder
-from transforms import files
 from transforms.blocks import TextBlock
-from transforms.layout import BIT_ORDER, codes_folder, codes_schema, read_metadata, rejects_folder, with_metadata
+from transforms.layout import (
+    BIT_ORDER,
+    BlockName,
+    codes_folder,
+    codes_schema,
+    read_metadata,
+    rejects_folder,
+    with_metadata,
+)
 from transforms.read import block_name, report_failure
-from transforms.store import Store
+from transforms.store import Store, describe_stored_encoder
 from transforms.units import Unit
 
 METRICS = "encode_once"
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +41,7 @@ class EncodeOptions:
         precision: "auto", "float32" or "bfloat16".
         batch_tokens: padded tokens a forward pass; None takes what suits the device.
         threads: CPU threads of one worker process; None leaves it to torch.
-        accelerator: Beam's accelerator hint for the stage that encodes, e.g.
+        accelerator: Beam's accelerator hint for the branch that encodes, e.g.
             "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
     """
 
@@ -91,13 +98,7 @@ def codes_table(codes: encoder.Codes, ids: pa.Array, cut: np.ndarray, metadata: 
 
 def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) -> encoder.Encoder:
     """Load the encoder that lies in a store; its base model must be found here."""
-    folder = store.path("encoders", fingerprint[:12])
-    with tempfile.TemporaryDirectory() as local:
-        if not files.is_local(folder):
-            for name in files.list_names(folder):
-                Path(local, name).write_bytes(files.read_bytes(files.join(folder, name)))
-            folder = local
-        bundle = encoder.describe(folder)
+    bundle = describe_stored_encoder(store.root, fingerprint[:12])
     return encoder.load(bundle, options.device, options.precision, options.batch_tokens)
 
 
@@ -114,10 +115,7 @@ class EncodeText(beam.PTransform):
         self.options = options
 
     def expand(self, blocks):
-        encoded = beam.ParDo(_EncodeText(self.store, self.fingerprint, self.options))
-        if self.options.accelerator:
-            encoded = encoded.with_resource_hints(accelerator=self.options.accelerator)
-        return blocks | encoded
+        return blocks | beam.ParDo(_EncodeText(self.store, self.fingerprint, self.options))
 
 
 class _EncodeText(beam.DoFn):
@@ -132,6 +130,18 @@ class _EncodeText(beam.DoFn):
         self.padded_tokens = count(METRICS, "padded_tokens")
         self.truncated = count(METRICS, "truncated")
         self.encode_milliseconds = count(METRICS, "encode_milliseconds")
+        self.resumed_rows = count(METRICS, "resumed_rows")
+        self.resumed_rejected = count(METRICS, "resumed_rejected")
+
+    def _stored(self, folder: str, name: BlockName) -> pa.Table | None:
+        """Read a block that is there; None where it is not, or is damaged: then it is encoded again and replaced."""
+        if not self.store.has_block(folder, name):
+            return None
+        try:
+            return self.store.read_block(folder, name)
+        except (OSError, ValueError) as error:  # pyarrow's errors are among these
+            _log.warning("%s/%s is damaged and is encoded again: %s", folder, name, error)
+            return None
 
     def setup(self) -> None:
         if self.options.threads:
@@ -146,8 +156,10 @@ class _EncodeText(beam.DoFn):
         unit, block = element
         name = block_name(unit, block.index, block.last)
         folder = codes_folder(self.fingerprint)
-        if self.store.has_block(folder, name):
-            yield CodeBlock(unit, block.index, block.last, self.store.read_block(folder, name))
+        if (stored := self._stored(folder, name)) is not None:
+            self.resumed_rows.inc(block.rows_read)
+            self.resumed_rejected.inc(block.rejects.num_rows)
+            yield CodeBlock(unit, block.index, block.last, stored)
             return
         started = time.perf_counter()
         codes = self.encoder.encode(block.table["text"].to_pylist())
@@ -215,7 +227,6 @@ class _ReadCodes(beam.DoFn):
     def __init__(self, store: Store, fingerprint: str) -> None:
         self.store = store
         self.fingerprint = fingerprint
-        self.documents_read = beam.metrics.Metrics.counter(METRICS, "codes_read")
 
     def process(self, unit: Unit) -> Iterator[CodeBlock]:
         try:
@@ -224,7 +235,6 @@ class _ReadCodes(beam.DoFn):
                 table = self.store.read_block(codes_folder(self.fingerprint), block_name(unit, index, last))
                 if (found := read_metadata(table.schema)["encoder"]) != self.fingerprint:
                     raise ValueError(f"codes are of encoder {found[:12]}, not of {self.fingerprint[:12]}")
-                self.documents_read.inc(table.num_rows)
                 yield CodeBlock(unit, index, last, table)
         except (OSError, ValueError) as error:  # pyarrow's errors are among these
             report_failure(self.store, unit, "read-codes", error)

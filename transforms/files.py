@@ -34,6 +34,11 @@ def join(folder: str, *names: str) -> str:
     return os.path.join(folder, *names) if is_local(folder) else "/".join([folder.rstrip("/"), *names])
 
 
+def absolute(path: str) -> str:
+    """Make a local path absolute, `~` resolved; take the slash off the end of a remote one."""
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path.rstrip("/")
+
+
 def open_raw(path: str) -> BinaryIO:
     """Open a file's own bytes for reading, whatever its name says of compression."""
     if is_local(path):
@@ -47,7 +52,12 @@ def read_bytes(path: str) -> bytes:
 
 
 def exists(path: str) -> bool:
-    return os.path.exists(path) if is_local(path) else _filesystems().exists(path)
+    if is_local(path):
+        return os.path.exists(path)
+    try:
+        return _filesystems().exists(path)
+    except ValueError as error:  # no file system for the scheme is installed
+        raise OSError(str(error)) from None
 
 
 def stat(path: str) -> File:
@@ -71,24 +81,29 @@ def match(pattern: str) -> list[File]:
         OSError: it cannot be listed.
     """
     if is_local(pattern):
-        pattern = os.path.abspath(os.path.expanduser(pattern))
+        pattern = absolute(pattern)
         if os.path.isdir(pattern):
             os.listdir(pattern)  # says why where it cannot be listed; glob would only find nothing
             pattern = os.path.join(glob.escape(pattern), "*")
         paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
         return [stat(path) for path in paths if os.path.isfile(path)]
-    found = _match_remote(pattern + "*" if pattern.endswith("/") else pattern)
+    found = [] if pattern.endswith("/") else _match_remote(pattern)
+    if not found and not re.search(r"[*?\[]", pattern):
+        found = _match_remote(join(pattern, "*"))
     return sorted(
         (File(f.path, f.size_in_bytes, round((f.last_updated_in_seconds or 0) * 1000)) for f in found), key=_path
     )
 
 
 def list_names(folder: str) -> list[str]:
-    """Return the names of the files directly in a folder, unsorted; none where there is no such folder."""
+    """Return the names of the files directly in a folder, unsorted; none where there is no such folder.
+
+    Hidden ones (a file manager's) are left out.
+    """
     if is_local(folder):
         try:
             with os.scandir(folder) as entries:
-                return [entry.name for entry in entries if entry.is_file()]
+                return [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return []
     return [file.path.rsplit("/", 1)[1] for file in _match_remote(join(folder, "*"))]
@@ -144,16 +159,30 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
         return True
     except FileExistsError:
         return False
+    except FileNotFoundError:  # another run made the file, began, and cleaned up
+        return not os.path.exists(path) and commit_new(path, content, temporary_folder)
+    except PermissionError:  # a file system without links: there the rename must do
+        if os.path.exists(path):
+            return False
+        os.replace(temporary, path)
+        return True
     finally:
-        os.unlink(temporary)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def _commit_remote(path: str, content: bytes, temporary_folder: str) -> None:
     in_place = _SCHEME.match(path)[1] in _OBJECT_STORES
     target = path if in_place else join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
+    if not in_place:
+        for folder in (temporary_folder, path.rpartition("/")[0]):
+            if not exists(folder):
+                _filesystems().mkdirs(folder)
     with _filesystems().create(target, compression_type="uncompressed") as file:
         file.write(content)
     if not in_place:
+        if exists(path):  # HDFS renames onto nothing; the content of a block is the same whoever wrote it
+            _filesystems().delete([path])
         _filesystems().rename([target], [path])
 
 

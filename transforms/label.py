@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from heads import Head
-from transforms.encode import METRICS, CodeBlock
+from transforms.blocks import ReadOptions
+from transforms.encode import METRICS, CodeBlock, EncodeOptions, EncodeText, WriteCodes
 from transforms.layout import labels_folder, labels_schema, with_metadata
-from transforms.read import block_name, report_failure
+from transforms.read import ReadText, block_name, report_failure
 from transforms.store import Store
 from transforms.units import Unit
 
@@ -70,6 +71,10 @@ class _LabelCodes(beam.DoFn):
     def process(self, block: CodeBlock) -> Iterator[LabelBlock]:
         if self.head.task not in block.unit.tasks:
             return
+        if block.unit.coded_blocks is None and block.rejects is None:  # its codes were there: its labels may be, too
+            name = block_name(block.unit, block.index, block.last)
+            if self.store.has_block(labels_folder(self.head.task, self.head.fingerprint), name):
+                return
         try:
             table = labels_table(self.head, block.table["id"], block.bits)
         except Exception as error:  # whatever one head throws, the others go on
@@ -114,6 +119,34 @@ def label_counts(labels: pa.Table) -> dict[str, int]:
         counted = labels["labels"].combine_chunks().flatten().value_counts()
         return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
     return {}
+
+
+class EncodeAndLabel(beam.PTransform):
+    """Read, encode, write and label `Unit` elements whose text must be read: one fused stage.
+
+    An accelerator hint belongs to all of it: a transform with a hint of its own is a stage of its own, and text and codes
+    would then be held at its borders.
+    """
+
+    def __init__(
+        self, store: Store, reading: ReadOptions, fingerprint: str, encoding: EncodeOptions, heads: list[Head]
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self.reading = reading
+        self.fingerprint = fingerprint
+        self.encoding = encoding
+        self.heads = heads
+
+    def expand(self, units):
+        codes = (
+            units
+            | "ReadText" >> ReadText(self.store, self.reading)
+            | "EncodeText" >> EncodeText(self.store, self.fingerprint, self.encoding)
+            | "WriteCodes" >> WriteCodes(self.store, self.fingerprint)
+        )
+        codes | "LabelAndWrite" >> LabelAndWrite(self.store, self.heads)
+        return codes
 
 
 class LabelAndWrite(beam.PTransform):

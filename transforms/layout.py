@@ -115,8 +115,10 @@ class Listing:
         return next((unit.units for unit in self.shards.get(shard, {}).values()), None)
 
     @property
-    def block_count(self) -> int:
-        return sum(len(unit.blocks) for units in self.shards.values() for unit in units.values())
+    def incomplete_units(self) -> int:
+        """Count the units of known shards that lack a block, or all of them."""
+        expected = sum(self.unit_count(shard) for shard in self.shards)
+        return expected - sum(unit.complete for units in self.shards.values() for unit in units.values())
 
 
 # Schemas. Metadata goes into the files; nothing in it depends on when, where or by whom a block was made.

@@ -66,7 +66,7 @@ class _ReadText(beam.DoFn):
         try:
             for block in read_unit(unit, self.options, self.limits):
                 yield unit, block
-        except (UnitError, OSError) as error:
+        except Exception as error:  # whatever a damaged shard makes a library throw, the other units go on
             report_failure(self.store, unit, "read", error)
 
 
@@ -76,7 +76,8 @@ def report_failure(store: Store, unit: Unit, step: str, error: Exception) -> Non
     where = unit.path or unit.shard
     reason = reason.removeprefix(f"{where}: ")
     _log.warning("unit %d of %s failed at %s: %s", unit.index, where, step, reason)
-    store.record_failure({"shard": unit.shard, "unit": unit.index, "path": where, "step": step, "reason": reason})
+    failure = {"shard": unit.shard, "unit": unit.index, "path": where, "step": step, "reason": reason}
+    store.record_failure(failure | ({"kind": error.reason} if isinstance(error, UnitError) else {}))
 
 
 def block_name(unit: Unit, index: int, last: bool) -> BlockName:

@@ -10,11 +10,14 @@ import datetime
 import io
 import json
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import encoder
 from transforms import files
 from transforms.layout import FORMAT_VERSION, BlockName, Listing
 
@@ -98,7 +101,7 @@ class Store:
         if isinstance(content, dict):
             content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         if isinstance(content, str):
-            content = content.encode()
+            content = content.encode("utf-8", "backslashreplace")
         files.commit(self.path(*name.split("/")), content, self.temporary_folder)
 
     def record_failure(self, failure: dict[str, Any]) -> None:
@@ -118,7 +121,7 @@ def open_store(root: str) -> Store:
     Raises:
         StoreError: no store, or one of a format this program does not know.
     """
-    root = os.path.abspath(os.path.expanduser(root)) if files.is_local(root) else root.rstrip("/")
+    root = files.absolute(root)
     path = files.join(root, STORE_FILE)
     if not files.exists(path):
         raise StoreError(f"{root} is not a store: it holds no {STORE_FILE}; annotate or encode makes one")
@@ -135,13 +138,24 @@ def open_store(root: str) -> Store:
     )
 
 
+def describe_stored_encoder(root: str, short_fingerprint: str) -> encoder.Bundle:
+    """Read the description of an encoder that lies in a store."""
+    folder = files.join(root, "encoders", short_fingerprint)
+    if files.is_local(folder):
+        return encoder.describe(folder)
+    with tempfile.TemporaryDirectory() as local:
+        for name in files.list_names(folder):
+            Path(local, name).write_bytes(files.read_bytes(files.join(folder, name)))
+        return encoder.describe(local)
+
+
 def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None], made_by: str) -> Store:
     """Open a store, or make it with the cutting rules asked for (None: the default).
 
     Raises:
         StoreError: the folder holds something else, cannot be written, or was made with other rules.
     """
-    root = os.path.abspath(os.path.expanduser(root)) if files.is_local(root) else root.rstrip("/")
+    root = files.absolute(root)
     asked = {name: value for name, value in rules.items() if value is not None}
     if not files.exists(files.join(root, STORE_FILE)):
         _create(root, input_root, CutRules(**asked), made_by)
@@ -164,7 +178,11 @@ def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:
         "cut_rules": dataclasses.asdict(rules),
     }
     try:
-        if files.is_local(root) and os.path.isdir(root) and set(os.listdir(root)) - {"runs"}:
+        if (
+            files.is_local(root)
+            and os.path.isdir(root)
+            and {n for n in os.listdir(root) if not n.startswith(".")} - {"runs"}
+        ):
             raise StoreError(f"{root} holds other files and is not a store; give an empty or a new folder")
         # Two first runs at once must agree on one set of rules: only one of them makes the file.
         files.commit_new(

@@ -23,6 +23,8 @@ from transforms.read_parquet import parquet_ranges
 
 _GLOB = re.compile(r"[*?\[{]")
 _FOOTER_THREADS = 16
+_SHARD_STATES = ("new", "changed", "partial", "coded")
+_STATES = (*(f"shards_{state}" for state in _SHARD_STATES), *(f"units_{state}" for state in _SHARD_STATES[:3]))
 
 
 class InputError(ValueError):
@@ -76,6 +78,23 @@ class Unit:
     start: int = 0
     stop: int = 0
 
+    @classmethod
+    def of(cls, shard: Shard, index: int, count: int, start: int, stop: int, tasks: tuple[str, ...] = ()) -> Unit:
+        """Make the unit of a shard whose text must be read."""
+        return cls(
+            shard=shard.key,
+            index=index,
+            count=count,
+            tasks=tasks,
+            coded_blocks=None,
+            path=shard.path,
+            relative_path=shard.relative_path,
+            size_bytes=shard.size_bytes,
+            stamp=shard.stamp,
+            start=start,
+            stop=stop,
+        )
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
@@ -92,13 +111,13 @@ class Plan:
     Attributes:
         units: what is left to do; a unit with codes and all labels is not among them.
         unit_bytes: source bytes by (shard, unit) of units to encode, for the progress bar.
-        unreadable: (path, reason) of shards that cannot be opened.
+        unreadable: (key, path, reason) of shards that cannot be opened.
         counts: shards and units by their state, for people.
     """
 
     units: list[Unit]
     unit_bytes: dict[tuple[str, int], int]
-    unreadable: list[tuple[str, str]]
+    unreadable: list[tuple[str, str, str]]
     counts: dict[str, int]
 
     @property
@@ -136,7 +155,7 @@ def common_root(patterns: Iterable[str]) -> str:
     return root if len(shared) > 2 and not files.is_local(root) else ""  # "gs:", "", and at least a bucket
 
 
-def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions) -> list[Shard]:
+def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions, store: str = "") -> list[Shard]:
     """Match patterns into shards, sorted by path, each once; hidden files (._ at the beginning) are left out of patterns.
 
     Raises:
@@ -148,7 +167,10 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions)
             matched = files.match(pattern)
         except OSError as error:
             raise InputError(str(error)) from None
-        matched = [f for f in matched if f.path == pattern or not os.path.basename(f.path).startswith((".", "_"))]
+        named = files.absolute(pattern)
+        matched = [f for f in matched if f.path == named or not os.path.basename(f.path).startswith((".", "_"))]
+        if store:
+            matched = [f for f in matched if not f.path.startswith(f"{store}/")]
         if not matched:
             raise InputError(f"--input {pattern} matches no file")
         for file in matched:
@@ -168,6 +190,8 @@ def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:
         UnitError, OSError: the shard's footer cannot be read.
     """
     if shard.format.kind == "parquet":
+        if shard.format.compression:
+            raise UnitError("a compressed Parquet shard cannot be read: decompress the file", "unsupported_format")
         with files.open_raw(shard.path) as file:
             return parquet_ranges(file, unit_bytes)
     if shard.format.splittable:
@@ -177,7 +201,7 @@ def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:
 
 def plan(shards: list[Shard], codes: Listing, labels: dict[str, Listing], unit_bytes: int) -> Plan:
     """Plan a run over shards: `codes` and `labels` (by task) are listings of what is there."""
-    made = Plan([], {}, [], dict.fromkeys(("shards_new", "shards_changed", "shards_partial", "shards_coded"), 0))
+    made = Plan([], {}, [], dict.fromkeys(_STATES, 0))
     known_paths = {shard_path_key(key) for key in codes.shards}
     open_shards = []
     for shard in shards:
@@ -188,48 +212,32 @@ def plan(shards: list[Shard], codes: Listing, labels: dict[str, Listing], unit_b
         else:
             state = "partial" if count else "changed" if shard_path_key(shard.key) in known_paths else "new"
             made.counts[f"shards_{state}"] += 1
-            open_shards.append(shard)
+            open_shards.append((shard, state))
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        cuts = pool.map(lambda shard: _try(cut_shard, shard, unit_bytes), open_shards)
-        for shard, (ranges, error) in zip(open_shards, cuts):
+        cuts = pool.map(lambda entry: _try(cut_shard, entry[0], unit_bytes), open_shards)
+        for (shard, state), (ranges, error) in zip(open_shards, cuts):
             if error is not None:
-                made.unreadable.append((shard.path, error))
+                made.unreadable.append((shard.key, shard.path, error))
                 continue
             for index, (start, stop, source_bytes) in enumerate(ranges):
                 if codes.is_complete(shard.key, index):
                     _plan_unit_labels(made, shard.key, index, len(ranges), codes, labels)
                     continue
                 made.unit_bytes[shard.key, index] = source_bytes
-                made.units.append(
-                    Unit(
-                        shard=shard.key,
-                        index=index,
-                        count=len(ranges),
-                        tasks=tuple(labels),
-                        coded_blocks=None,
-                        path=shard.path,
-                        relative_path=shard.relative_path,
-                        size_bytes=shard.size_bytes,
-                        stamp=shard.stamp,
-                        start=start,
-                        stop=stop,
-                    )
-                )
+                made.counts[f"units_{state}"] += 1
+                made.units.append(Unit.of(shard, index, len(ranges), start, stop, tuple(labels)))
     return _counted(made, len(shards), sum(shard.size_bytes for shard in shards))
 
 
 def plan_labels(codes: Listing, labels: dict[str, Listing]) -> Plan:
     """Plan the labelling of all complete units of codes, without looking at any shard."""
     made = Plan([], {}, [], {})
-    incomplete = 0
     for key, units in sorted(codes.shards.items()):
         for index, unit in sorted(units.items()):
             if unit.complete:
                 _plan_unit_labels(made, key, index, unit.units, codes, labels)
-            else:
-                incomplete += 1
     counted = _counted(made, len(codes.shards), 0)
-    counted.counts["units_incomplete"] = incomplete
+    counted.counts["units_incomplete"] = codes.incomplete_units
     return counted
 
 
@@ -264,7 +272,9 @@ def _counted(made: Plan, shards: int, source_bytes: int) -> Plan:
 
 def _relative(path: str, root: str) -> str:
     prefix = root.rstrip("/") + "/"
-    return path[len(prefix) :] if root and path.startswith(prefix) else path
+    relative = path[len(prefix) :] if root and path.startswith(prefix) else path
+    # A name that is not UTF-8 must still make ids that are.
+    return relative.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _reading(form: Format, options: ReadOptions) -> dict[str, Any]:
@@ -276,5 +286,5 @@ def _reading(form: Format, options: ReadOptions) -> dict[str, Any]:
 def _try(function: Callable, *args: Any) -> tuple[Any, str | None]:
     try:
         return function(*args), None
-    except (UnitError, OSError) as error:
-        return None, str(error)
+    except Exception as error:  # whatever a damaged footer makes a library throw, the other shards go on
+        return None, str(error) if isinstance(error, (UnitError, OSError)) else f"{type(error).__name__}: {error}"

@@ -137,6 +137,21 @@ def test_no_texts_give_no_codes(tiny):
     assert tiny.features([]).shape == (0, 64)
 
 
+def test_a_text_of_which_a_tokenizer_leaves_nothing_is_coded(tiny, tiny_base, tmp_path):
+    """A tokenizer without special tokens gives no token at all for some texts."""
+    import json
+    import shutil
+
+    shutil.copytree(tiny_base, tmp_path / "base")
+    tokenizer = json.loads((tmp_path / "base" / "tokenizer.json").read_text())
+    (tmp_path / "base" / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
+    base = encoder.base.find(str(tmp_path / "base"))
+    bundle = dataclasses.replace(tiny.bundle, base_id=base.id, base_files=base.file_hashes())
+    codes = Encoder(bundle, device="cpu", precision="float32")
+    assert codes.encode(["\x01"]).n_tokens.tolist() == [1]
+    assert np.isfinite(codes.features(["\x01", "good film"])).all()
+
+
 def test_strange_texts_are_coded_like_any_other(tiny):
     texts = ["\x00", "\u200b", "é́́́", "🙂" * 500, "a" * 100_000, "שלום", "\ufffd\ufeff"]
     assert len(tiny.encode(texts)) == len(texts)

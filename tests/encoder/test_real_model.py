@@ -13,6 +13,7 @@ from encoder import Pooling
 from encoder.base import DEFAULT_BASE, find
 from encoder.bundle import Bundle
 from encoder.encode import Encoder
+from tests.conftest import optional
 
 PUBLISHED = Path(__file__).parent / "published" / "default-codes.hex"
 TEXTS = [
@@ -33,7 +34,7 @@ def default() -> Encoder:
 
 
 def test_features_agree_with_sentence_transformers():
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+    sentence_transformers = optional("sentence_transformers")
     base = find(DEFAULT_BASE)
     bundle = Bundle(
         name="last layer",

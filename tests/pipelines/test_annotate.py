@@ -85,6 +85,16 @@ def test_only_a_new_head_runs_and_no_text_is_read(annotate_tiny, tmp_path, monke
     assert {path: os.stat(path).st_mtime_ns for path in before} == before
 
 
+def test_new_shards_and_a_new_head_in_one_run_are_counted_together(annotate_tiny, tmp_path):
+    write_corpus(tmp_path / "in")
+    annotate_tiny(heads=["mood"])
+    (tmp_path / "in" / "new.txt").write_text("good film\nbad film\n")
+    summary = annotate_tiny(heads=["mood", "themes"])
+    assert summary.documents == 2
+    assert summary.labelled == {"mood": 2, "themes": 322}
+    assert read(tmp_path / "store", "labels/task=themes").num_rows == 322
+
+
 def test_only_new_and_changed_shards_are_encoded(annotate_tiny, tmp_path):
     write_corpus(tmp_path / "in")
     annotate_tiny()
@@ -137,7 +147,7 @@ def test_blocks_are_cut_by_the_stores_rules(annotate_tiny, tmp_path):
     assert len({path.name.split(".")[1] for path in (tmp_path / "store" / "codes").rglob("*.parquet")}) > 1
 
 
-def test_units_and_worker_counts_change_no_code(annotate_tiny, tmp_path):
+def test_the_size_of_units_changes_at_most_a_bit_on_its_threshold(annotate_tiny, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("\n".join(random_texts(200)))
     annotate_tiny("--block_rows", "50", heads=[])
@@ -194,6 +204,34 @@ def test_nothing_in_codes_and_labels_tells_when_or_by_whom(annotate_tiny, tmp_pa
     annotate_tiny()
     annotate_tiny(store=tmp_path / "second")
     assert store_files(tmp_path / "second") == store_files(tmp_path / "store")
+
+
+@pytest.mark.parametrize("hint", [[], ["--accelerator", "type:nvidia-l4;count:1;install-nvidia-driver"]])
+def test_text_and_codes_never_cross_a_stage(annotate_tiny, tmp_path, tiny_bundle, tiny_heads, hint):
+    """From reading to the labels' commit all is one fused stage, with an accelerator hint as without."""
+    import apache_beam as beam
+    from apache_beam.runners.portability.fn_api_runner import translations
+
+    from encoder import describe
+    from pipelines.options import parse_annotate
+    from pipelines.planning import prepare
+
+    write_corpus(tmp_path / "in", rows=2)
+    arguments = ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/store", "--encoder", str(tiny_bundle)]
+    options = parse_annotate([*arguments, "--heads", *map(str, tiny_heads.values()), *hint], "annotate")
+    _, store, plan, found = prepare(options, "annotate")
+    pipeline = beam.Pipeline()
+    annotate.build(pipeline, options, describe(str(tiny_bundle)), store, plan, found, None)
+    proto = pipeline.to_runner_api()
+    _, stages = translations.create_and_optimize_stages(
+        proto, phases=translations.standard_optimize_phases(), known_runner_urns=frozenset(), use_state_iterables=False
+    )
+    names = [{t.unique_name for t in stage.transforms} for stage in stages]
+    (reading,) = [stage for stage in names if any("ReadText" in name for name in stage)]
+    for step in ("EncodeText", "WriteCodes", "Label[mood]", "Write[stars]"):
+        assert any(step in name for name in reading), f"{step} is in another stage than ReadText"
+    hinted = any(env.resource_hints for env in proto.components.environments.values())
+    assert hinted == bool(hint)
 
 
 def test_an_encoder_can_be_named_by_its_fingerprint_in_the_store(annotate_tiny, tiny_bundle, tiny_heads, tmp_path):

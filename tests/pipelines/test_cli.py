@@ -40,7 +40,6 @@ def test_a_mistyped_command_gets_a_hint(capsys):
 
 
 def test_the_version_is_that_of_the_distribution(capsys):
-    pytest.importorskip("importlib.metadata")
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("encode-once 0.")
 

@@ -8,7 +8,7 @@ import pytest
 
 import encoder
 import heads
-from tests.conftest import write_corpus
+from tests.conftest import optional, write_corpus
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def store(annotate_tiny, tmp_path):
 
 
 def test_duckdb_joins_labels_to_codes(store, tiny_heads):
-    duckdb = pytest.importorskip("duckdb")
+    duckdb = optional("duckdb")
     head = heads.load(tiny_heads["mood"])
     rows = duckdb.sql(
         f"""
@@ -35,13 +35,13 @@ def test_duckdb_joins_labels_to_codes(store, tiny_heads):
 
 
 def test_duckdb_reads_lists_of_labels(store):
-    duckdb = pytest.importorskip("duckdb")
+    duckdb = optional("duckdb")
     query = f"SELECT count(*) FROM (SELECT unnest(labels) AS l FROM '{store}/labels/task=themes/**/*.parquet')"
     assert duckdb.sql(query).fetchall()[0][0] > 0
 
 
 def test_pandas_reads_codes_and_labels(store, tiny_bundle):
-    pandas = pytest.importorskip("pandas")
+    pandas = optional("pandas")
     codes = pandas.read_parquet(store / "codes")
     labels = pandas.read_parquet(store / "labels" / "task=mood")
     assert len(codes) == len(labels) == 320

@@ -92,6 +92,48 @@ def test_against_the_shards_every_row_is_accounted_for(store, tmp_path):
     assert any("new.txt unit 0 of 1 is not in" in problem for problem in problems(store, "--input", f"{tmp_path}/in"))
 
 
+def test_units_that_are_missing_altogether_are_incomplete(annotate_tiny, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good film\n" * 200)
+    annotate_tiny("--unit_bytes", "500", heads=[])
+    for path in sorted((tmp_path / "store" / "codes").rglob("*.parquet"))[1:]:
+        path.unlink()
+    (codes,) = status.run(["--store", str(tmp_path / "store")])
+    assert codes.incomplete == 3
+    found = verify.run(["--store", str(tmp_path / "store")])
+    assert found.problems == ()
+    assert "units [1, 2, 3] of 4 are missing" in found.notes[0]
+
+
+def test_a_damaged_block_does_not_end_status(store, capsys):
+    one(store, "codes").write_bytes(b"")
+    assert status.run(["--store", str(store)])[0].damaged == 1
+    assert "DAMAGED: 1 blocks" in capsys.readouterr().out
+
+
+def test_shards_are_compared_with_the_encoder_that_is_named(store, tmp_path, tiny_base, tiny_bundle):
+    from pipelines import annotate
+
+    arguments = ["--input", f"{tmp_path}/in/a.txt", "--store", str(store), "--no_progress"]
+    annotate.run([*arguments, "--encoder", str(tiny_base)])
+    assert problems(store, "--input", f"{tmp_path}/in") != []
+    assert problems(store, "--input", f"{tmp_path}/in", "--encoder", str(tiny_bundle)) == []
+
+
+def test_a_moved_corpus_is_found_by_its_root(store, tmp_path):
+    (tmp_path / "in").rename(tmp_path / "out")
+    assert len(status.run(["--store", str(store)])[0].stale) == 9
+    assert status.run(["--store", str(store), "--input_root", f"{tmp_path}/out"])[0].stale == ()
+    assert problems(store, "--input", f"{tmp_path}/out", "--input_root", f"{tmp_path}/out") == []
+
+
+def test_wrong_reading_options_are_a_usage_error(store, capsys):
+    from pipelines import cli
+
+    assert cli.main(["verify", "--store", str(store), "--id_field", "text"]) == 2
+    assert "name two different fields" in capsys.readouterr().err
+
+
 def test_status_counts_and_tells_what_is_stale(store, tmp_path, capsys):
     (tmp_path / "in" / "a.txt").unlink()
     (tmp_path / "in" / "b.jsonl").write_text("{}\n")

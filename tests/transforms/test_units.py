@@ -130,7 +130,7 @@ def test_a_parquet_shard_without_footer_is_unreadable_alone(tmp_path):
     (tmp_path / "b.txt").write_text("x\n")
     made = plan(shards_of(tmp_path), Listing([]), {}, unit_bytes=500)
     assert len(made.units) == 1
-    assert made.unreadable[0][0].endswith("a.parquet")
+    assert made.unreadable[0][1].endswith("a.parquet")
 
 
 def test_labels_are_planned_from_the_codes_alone(shard):
