@@ -11,6 +11,7 @@ import torch
 
 from encoder import bits as bit_packing
 from encoder.bundle import Bundle
+from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
 from encoder.tokenize import Tokenizer, Windows
 
@@ -81,7 +82,9 @@ class Encoder:
         else:
             features, padded_tokens = self._average(windows, len(texts))
             np.greater(features, self.bundle.thresholds, out=ones)
-        return Codes(bit_packing.pack(ones), windows.n_tokens, windows.truncated, padded_tokens)
+        codes = Codes(bit_packing.pack(ones), windows.n_tokens, windows.truncated, padded_tokens)
+        return_free_memory()
+        return codes
 
     def features(self, texts: list[str]) -> np.ndarray:
         """Return what the thresholds cut: (n, bits) float32, after the projection where there is one."""

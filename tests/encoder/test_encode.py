@@ -152,6 +152,16 @@ def test_a_text_of_which_a_tokenizer_leaves_nothing_is_coded(tiny, tiny_base, tm
     assert np.isfinite(codes.features(["\x01", "good film"])).all()
 
 
+def test_memory_is_given_back_after_every_call(tiny, monkeypatch):
+    import encoder.encode
+
+    calls = []
+    monkeypatch.setattr(encoder.encode, "return_free_memory", lambda: calls.append(1))
+    tiny.encode(["good"])
+    tiny.encode(["bad"])
+    assert len(calls) == 2
+
+
 def test_strange_texts_are_coded_like_any_other(tiny):
     texts = ["\x00", "\u200b", "é́́́", "🙂" * 500, "a" * 100_000, "שלום", "\ufffd\ufeff"]
     assert len(tiny.encode(texts)) == len(texts)
