@@ -241,7 +241,7 @@ def token_limit(config: dict) -> int:
     """Return how many tokens a model can read at once, special ones included, from its `config.json`."""
     limit = _first(config, "max_position_embeddings", "n_positions", default=512)
     # RoBERTa's family counts positions from the padding id on.
-    reserved = (config.get("pad_token_id") or 0) + 1 if _counts_from_padding(config) else 0
+    reserved = (config.get("pad_token_id", 1) or 0) + 1 if _counts_from_padding(config) else 0
     return limit - reserved
 
 

@@ -52,9 +52,7 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
     parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
     options = parser.parse_args(list(argv))
-    store = open_store(options.store)
-    if options.input_root:
-        store = dataclasses.replace(store, input_root=files.absolute(options.input_root))
+    store = open_store(options.store, options.input_root)
     found = store_status(store)
     print(f"store {store.root}, shards below {store.input_root or '/'}")
     if not found:

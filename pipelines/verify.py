@@ -59,9 +59,7 @@ def run(argv: Sequence[str]) -> Verification:
     )
     options = parser.parse_args(list(argv))
     reading = reading_options(options)
-    store = open_store(options.store)
-    if options.input_root:
-        store = dataclasses.replace(store, input_root=files.absolute(options.input_root))
+    store = open_store(options.store, options.input_root)
     encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
     result = verify(store, tuple(options.input or ()), reading, encoder)
     for note in result.notes:

@@ -115,8 +115,8 @@ class Store:
         return [json.loads(files.read_bytes(files.join(folder, name))) for name in sorted(files.list_names(folder))]
 
 
-def open_store(root: str) -> Store:
-    """Open a store that is there.
+def open_store(root: str, input_root: str | None = None) -> Store:
+    """Open a store that is there; `input_root` says where its shards lie now, if not where they did.
 
     Raises:
         StoreError: no store, or one of a format this program does not know.
@@ -129,7 +129,11 @@ def open_store(root: str) -> Store:
         content = json.loads(files.read_bytes(path))
         version = content["format_version"]
         if version == FORMAT_VERSION:
-            return Store(root, CutRules(**content["cut_rules"]), content["input_root"])
+            return Store(
+                root,
+                CutRules(**content["cut_rules"]),
+                files.absolute(input_root) if input_root else content["input_root"],
+            )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     raise StoreError(

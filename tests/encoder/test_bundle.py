@@ -161,6 +161,8 @@ def test_weights_that_could_run_code_are_not_loaded(tiny_base, tmp_path):
         ({"model_type": "bert", "max_position_embeddings": 512}, 512),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
         ({"model_type": "mpnet", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 513),
         ({"model_type": "gpt2", "n_positions": 1024}, 1024),
     ],
 )
