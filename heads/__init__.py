@@ -11,11 +11,12 @@ import os
 from pathlib import Path
 
 from heads import checks, evaluate, storage
+from heads.bank import HeadBank
 from heads.errors import HeadError
 from heads.fit import fit, fit_features
 from heads.head import Head
 
-__all__ = ["Head", "HeadError", "bundled", "check_new", "evaluate", "fit", "fit_features", "load"]
+__all__ = ["Head", "HeadBank", "HeadError", "bundled", "check_new", "evaluate", "fit", "fit_features", "load"]
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from heads import score, storage
-from heads.calibrate import Kind, MultiLabels, SingleLabels, decide, probabilities
+from heads.calibrate import Kind, MultiLabels, SingleLabels, decide_logits, probabilities
 from heads.checks import check_parts
 from heads.errors import HeadError
 
@@ -87,24 +87,29 @@ class Head:
                 f"of {found}; fit it again with train-head or point --encoder at {fitted_on}"
             )
 
+    def check_codes(self, bits: np.ndarray) -> None:
+        """Raises HeadError unless `bits` are packed codes of this head's width."""
+        if bits.ndim != 2 or bits.dtype != np.uint8 or bits.shape[1] * 8 != self.bits:
+            raise HeadError(
+                f"head {self.task!r} reads codes of shape (n, {self.bits // 8}) uint8, but got "
+                f"{bits.shape} {bits.dtype}; pack bits with numpy.packbits(..., axis=1)"
+            )
+
     def logits(self, bits: np.ndarray) -> np.ndarray:
         """Computes the uncalibrated outputs of packed codes.
 
         bits (n, bits // 8) uint8, packed by numpy.packbits, gives (n, classes) float32, or (n, 1)
         for regression. HeadError for another shape or dtype.
         """
-        if bits.ndim != 2 or bits.dtype != np.uint8 or bits.shape[1] * 8 != self.bits:
-            raise HeadError(
-                f"head {self.task!r} reads codes of shape (n, {self.bits // 8}) uint8, but got "
-                f"{bits.shape} {bits.dtype}; pack bits with numpy.packbits(..., axis=1)"
-            )
-        if score.table_pays(*self.weights.shape):
-            sums = score.table_sums(bits, self._table)
-        else:
-            sums = score.product_sums(bits, self.weights)
-        sums *= self.scale
-        sums += self.bias
-        return sums
+        self.check_codes(bits)
+        return self.logits_of(score.sums(bits, self.weights, lambda: self._table))
+
+    def logits_of(self, sums: np.ndarray) -> np.ndarray:
+        """Turns sums of the integer weights over codes into logits: both (n, classes) float32."""
+        # Column by column in memory: whatever follows goes over all rows of one class at a time.
+        logits = np.multiply(sums.T, self.scale[:, None], order="C")
+        logits += self.bias[:, None]
+        return logits.T
 
     def score(self, bits: np.ndarray) -> np.ndarray:
         """Computes calibrated probabilities, or the values of a regression.
@@ -119,7 +124,11 @@ class Head:
 
     def predict(self, bits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
         """Labels packed codes (n, bits // 8) uint8; `calibrate.decide` says what comes out."""
-        return decide(self.score(bits), self.kind, self.thresholds)
+        return self.predict_from(self.logits(bits))
+
+    def predict_from(self, logits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
+        """Labels codes by their logits (n, classes) float32, as `predict` does."""
+        return decide_logits(logits, self.kind, self.temperature, self.thresholds)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""

@@ -5,24 +5,20 @@ every partial sum, in whatever order, is an integer below 2**24 and therefore ex
 two kernels here, any number of threads, any vector width and any cut into chunks give the same
 bytes; which kernel runs is a matter of speed alone.
 
-Million documents/s on one core (AVX2), 1,152 bits, n = 16,384:
-
-    classes                        2     6     30    44
-    product (NumPy)                1.9   1.4   0.7   0.6
-    table (torch embedding_bag)    3.4   3.2   1.6   1.1
-
-Where the cores are busy with other work, two torch threads were slower than one, up to tenfold.
+`python -m benchmarks label` measures both; docs/performance.md has figures and what else was tried.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 CHUNK_ROWS = 1024  # of unpacked bits; they stay in the cache
 TABLE_CHUNK_ROWS = 4096  # of table indices; fewer starts of threads that may be busy elsewhere
-LARGEST_TABLE_BYTES = 64 * 2**20
+LARGEST_TABLE_BYTES = 16 * 2**20  # beyond it, lookups miss the caches and the product is as fast
 
 
 def weight_limit(bits: int) -> int:
@@ -50,7 +46,23 @@ def table_pays(classes: int, bits: int) -> bool:
     imported torch labels two million documents by `product_sums` before the import is paid back. So
     who scores more than that imports torch beforehand; where texts are encoded it is there anyway.
     """
-    return "torch" in sys.modules and bits * 32 * classes * 4 <= LARGEST_TABLE_BYTES
+    return "torch" in sys.modules and table_fits(classes, bits)
+
+
+def table_fits(classes: int, bits: int) -> bool:
+    """Tells whether a `byte_table` is small enough to be worth having."""
+    return bits * 32 * classes * 4 <= LARGEST_TABLE_BYTES
+
+
+def sums(codes: np.ndarray, weights: np.ndarray, table: Callable[[], np.ndarray]) -> np.ndarray:
+    """Sums weights over codes by the kernel that is faster here.
+
+    codes (n, bits // 8) uint8 and weights (classes, bits) int16 give (n, classes) float32; `table`
+    gives the weights' `byte_table`, kept by who calls.
+    """
+    if table_pays(*weights.shape):
+        return table_sums(codes, table())
+    return product_sums(codes, weights)
 
 
 def product_sums(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -61,14 +73,14 @@ def product_sums(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     columns = np.ascontiguousarray(weights.T, dtype=np.float32)
     totals = weights.sum(axis=1, dtype=np.int64).astype(np.float32)
-    sums = np.empty((len(codes), len(weights)), np.float32)
+    result = np.empty((len(codes), len(weights)), np.float32)
     for start in range(0, len(codes), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
-        np.matmul(np.unpackbits(codes[part], axis=1).astype(np.float32), columns, out=sums[part])
+        np.matmul(np.unpackbits(codes[part], axis=1).astype(np.float32), columns, out=result[part])
     # With x in {0, 1}: sum of (2x - 1) w = 2 (sum of x w) - sum of w; doubling is exact as well.
-    sums *= 2
-    sums -= totals
-    return sums
+    result *= 2
+    result -= totals
+    return result
 
 
 def byte_table(weights: np.ndarray) -> np.ndarray:
@@ -92,12 +104,31 @@ def table_sums(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     import torch
 
     rows_of_byte = np.arange(codes.shape[1], dtype=np.int32) * 256
-    sums = np.empty((len(codes), table.shape[1]), np.float32)
-    with torch.inference_mode():
+    result = np.empty((len(codes), table.shape[1]), np.float32)
+    with torch.inference_mode(), _one_thread():
         weight = torch.from_numpy(table)
         for start in range(0, len(codes), TABLE_CHUNK_ROWS):
             part = slice(start, start + TABLE_CHUNK_ROWS)
             rows = torch.from_numpy(codes[part] + rows_of_byte)
             bags = torch.nn.functional.embedding_bag(rows, weight, mode="sum")
-            sums[part] = bags.numpy()
-    return sums
+            result[part] = bags.numpy()
+    return result
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to the calling thread: workers are parallel by themselves, and the starts cost.
+
+    Where the cores were busy, two torch threads here were slower than one, up to tenfold.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -71,6 +71,8 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     local = _runner_name(beam_options) in LOCAL_RUNNERS
     if local and plan.to_encode:
         check_encoding(bundle, options)
+    elif local:
+        _spread_over_cores(beam_options, options)
     with Run(store, command, argv) as record:
         store = record.store
         record.note(plan=plan.counts, encoder=bundle.fingerprint, heads={h.task: h.fingerprint for h in heads})
@@ -205,15 +207,32 @@ def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
     return PipelineOptions([*beam_args, *runner])
 
 
+def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) -> None:
+    """Give a local run that only labels a worker thread a core, where nothing else is asked for.
+
+    Encoding spreads each batch over the cores by itself; labelling a block is the work of one.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions
+
+    workers = options.threads or _cores()
+    if workers > 1 and not any(arg.startswith("--direct_") for arg in options.beam_args):
+        direct = beam_options.view_as(DirectOptions)
+        direct.direct_num_workers = workers
+        direct.direct_running_mode = "multi_threading"
+
+
 def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> int | None:
     """Return the CPU threads of one worker: several local workers share the cores; elsewhere torch decides."""
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = beam_options.view_as(DirectOptions)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if options.threads or direct.direct_num_workers == 1:
         return options.threads
-    return max(1, cores // (direct.direct_num_workers or cores))
+    return max(1, _cores() // (direct.direct_num_workers or _cores()))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _runner_name(beam_options: PipelineOptions) -> str:

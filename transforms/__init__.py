@@ -16,6 +16,7 @@ _MODULE_OF = {
     "PlanUnits": "transforms.plan_units",
     "ReadCodes": "transforms.encode",
     "ReadText": "transforms.read",
+    "ScoreCodes": "transforms.label",
     "WriteCodes": "transforms.encode",
     "WriteLabels": "transforms.label",
 }

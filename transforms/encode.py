@@ -62,6 +62,7 @@ class CodeBlock:
         last: whether it ends the unit.
         table: id, code, n_tokens, truncated, with the store's metadata.
         rejects: rows that could not be used; None where the block was read from the store.
+        logits: (n, classes) float32 by task, of the heads that scored it so far.
     """
 
     unit: Unit
@@ -69,6 +70,7 @@ class CodeBlock:
     last: bool
     table: pa.Table
     rejects: pa.Table | None = None
+    logits: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def bits(self) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import io
 import json
 import os
 import tempfile
@@ -22,6 +21,9 @@ from transforms import files
 from transforms.layout import FORMAT_VERSION, BlockName, Listing
 
 STORE_FILE = "store.json"
+# Columns, by their path in Parquet, whose values come again and again. A dictionary of ids, codes or scores is as long
+# as the column: built, found too large, thrown away, at twice the time of writing the column plainly.
+_REPEATING = ("label", "labels.list.element", "path", "reason")
 
 
 class StoreError(ValueError):
@@ -80,8 +82,15 @@ class Store:
 
     def write_block(self, folder: str, name: BlockName, table: pa.Table) -> None:
         """Commit a block's table as one Parquet file with one row group."""
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd", row_group_size=max(1, table.num_rows), store_schema=True)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            buffer,
+            compression="zstd",
+            row_group_size=max(1, table.num_rows),
+            use_dictionary=[column for column in _REPEATING if column.partition(".")[0] in table.column_names],
+            store_schema=True,
+        )
         files.commit(self.path(folder, str(name)), buffer.getvalue(), self.temporary_folder)
 
     def has_block(self, folder: str, name: BlockName) -> bool:

@@ -216,14 +216,14 @@ def test_a_head_that_throws_fails_for_its_task_alone(annotate_tiny, tmp_path, mo
     from heads import Head
 
     write_corpus(tmp_path / "in")
-    real = Head.predict
+    real = Head.predict_from
 
-    def throwing(self, bits):
+    def throwing(self, logits):
         if self.task == "mood":
             raise RuntimeError("no mood today")
-        return real(self, bits)
+        return real(self, logits)
 
-    monkeypatch.setattr(Head, "predict", throwing)
+    monkeypatch.setattr(Head, "predict_from", throwing)
     summary = annotate_tiny()
     assert summary.exit_code == 3
     assert {failure["step"] for failure in summary.failures} == {"label-mood"}
