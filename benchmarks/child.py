@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "pipelines.cli"]
@@ -16,7 +15,7 @@ PROGRAM = [sys.executable, "-m", "pipelines.cli"]
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """Say how a program ended: wall seconds shell to exit, peak resident MB of its largest process, what it printed."""
+    """Say how a program ended: wall seconds shell to exit, peak resident MB, what it printed."""
 
     seconds: float
     peak_mb: float
@@ -27,25 +26,36 @@ class ChildError(RuntimeError):
     """Say that a program failed, and what it printed."""
 
 
+# A process inherits the peak memory of the one that started it. So a bare Python starts the program, and measures it.
+_LAUNCHER = """
+import json, os, sys, time
+started = time.monotonic()
+child = os.fork()
+if child == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([time.monotonic() - started, usage.ru_maxrss, os.waitstatus_to_exitcode(status)], file)
+"""
+
+
 def run(command: list[str], environment: dict[str, str] | None = None) -> Ended:
     """Run a command to its end.
 
     Raises:
         ChildError: it ended with another code than 0.
     """
-    started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | (environment or {})
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - started
-        output.seek(0)
-        printed = output.read()
-    if process.returncode:
-        raise ChildError(f"{' '.join(command)} ended with {process.returncode}:\n{printed}")
-    return Ended(seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), printed)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = Path(folder, "measured.json")
+        launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(measured), *command]
+        environment = os.environ | (environment or {})
+        done = subprocess.run(launch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        if not measured.exists():
+            raise ChildError(f"{' '.join(command)} could not be started:\n{done.stdout}")
+        seconds, peak, code = json.loads(measured.read_text())
+    if code:
+        raise ChildError(f"{' '.join(command)} ended with {code}:\n{done.stdout}")
+    return Ended(seconds, peak / (2**20 if sys.platform == "darwin" else 2**10), done.stdout)
 
 
 def annotate(corpus: Path, store: Path, *more: str) -> list[str]:

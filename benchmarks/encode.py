@@ -14,7 +14,7 @@ import numpy as np
 import encoder
 from benchmarks import corpus
 from benchmarks.agreement import agreement
-from benchmarks.harness import Contender, Report, Table, interleave, reason
+from benchmarks.harness import Contender, Report, Table, in_thread, interleave, reason
 from benchmarks.rivals import Rival, Task, pipeline_best, pipeline_defaults
 from benchmarks.rivals import sentence_transformers_best as st_best
 from benchmarks.rivals import sentence_transformers_defaults as st_defaults
@@ -45,21 +45,23 @@ RIVALS: dict[str, Callable[[Task], Rival]] = {
 def run(settings: Settings) -> Report:
     drawn = corpus.sample(settings.corpus, settings.encode_documents + settings.tune_documents)
     texts, tune = drawn[: settings.encode_documents], drawn[settings.encode_documents :]
-    ours = encoder.load("default", "cpu")
-    last_layer = encoder.load(_last_layer(ours.bundle), "cpu")
+    # Nothing computes in the main thread: see in_thread.
+    ours = in_thread(lambda: encoder.load("default", "cpu"))
+    last_layer = in_thread(lambda: encoder.load(_last_layer(ours.bundle), "cpu"))
     base = ours.bundle.find_base().folder
     task = Task(str(base), ours.bundle.max_tokens, tune, settings.work, {})
     task.token_counts.update((text, len(ids)) for text, ids in zip(drawn, tokenizer(task)(drawn)))
 
     rivals, absent = _build(task)
-    wanted = last_layer.features(tune)
-    cosines = {rival.name: mean_cosine(np.asarray(rival.encode(tune)), wanted) for rival in rivals}
+    wanted = in_thread(lambda: last_layer.features(tune))
+    vectors = {rival.name: in_thread(lambda rival=rival: np.asarray(rival.encode(tune))) for rival in rivals}
+    cosines = {name: mean_cosine(found, wanted) for name, found in vectors.items()}
 
-    codes = ours.encode(texts)
+    codes = in_thread(lambda: ours.encode(texts))
     config = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
     width, inner = config["hidden_size"], config["intermediate_size"]
     dtype = ours.dtype if ours.dtype.is_floating_point else last_layer.dtype
-    products = plain_products(ours.batch_tokens, width, inner, dtype)
+    products = in_thread(lambda: plain_products(ours.batch_tokens, width, inner, dtype))
     contenders = [
         Contender(OURS, lambda: ours.encode(texts), lambda: ours.encode(texts[:64]), _note(ours)),
         Contender(LAST_LAYER, lambda: last_layer.features(texts), None, "the same vectors as the rivals'"),
@@ -91,7 +93,7 @@ def run(settings: Settings) -> Report:
         timing.table(title, OURS, len(texts)),
         timing.table("The same with equal work: last layer only", LAST_LAYER, len(texts)),
         _cosine_table(cosines),
-        Table("Beside plain matrix products", ("figure", ""), [(k, str(v)) for k, v in roofline.items()]),
+        Table.of("Beside plain matrix products of the model's own shapes", roofline),
         agreed,
     ]
     return Report(
@@ -121,8 +123,8 @@ def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
     rivals, absent = [], {}
     for name, build in RIVALS.items():
         try:
-            rival = build(task)
-            rival.encode(task.tune[:2])
+            rival = in_thread(lambda build=build: build(task))
+            in_thread(lambda rival=rival: rival.encode(task.tune[:2]))
         except Exception as error:  # not installed, no export, an incompatible version: all are told
             absent[name] = reason(error)
         else:

@@ -39,6 +39,11 @@ class Table:
     columns: Sequence[str]
     rows: list[Sequence[str]]
 
+    @classmethod
+    def of(cls, title: str, figures: dict[str, Any]) -> Table:
+        """Lay figures out by name, one a row."""
+        return cls(title, ("figure", ""), [(name, str(value)) for name, value in figures.items()])
+
     def __str__(self) -> str:
         cells = [list(self.columns), *map(list, self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
