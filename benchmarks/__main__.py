@@ -16,6 +16,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -64,13 +65,21 @@ def main() -> int:
     print(text, end="\n\n", flush=True)
     _add_line(options.output, json.dumps({"benchmark": "machine", **about}))
     parts = list(PARTS) if "all" in options.parts else options.parts
+    failed = []
     for part in parts:
         started = time.monotonic()
-        report = importlib.import_module(f"benchmarks.{PARTS[part][0]}").run(settings)
+        try:
+            report = importlib.import_module(f"benchmarks.{PARTS[part][0]}").run(settings)
+        except Exception:  # the other parts are worth having
+            traceback.print_exc()
+            failed.append(part)
+            continue
         report.figures["benchmark_seconds"] = round(time.monotonic() - started, 1)
         report.figures["machine"] = {key: about[key] for key in ("processor", "cores", "native_bfloat16", "packages")}
         _add_line(options.output, report.print())
-    return 0
+    if failed:
+        print(f"failed, see above: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _add_line(output: Path | None, line: str) -> None:

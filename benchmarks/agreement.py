@@ -26,7 +26,7 @@ def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
             rows.append((precision, "-", "-", "-", f"absent: {reason(error)}"))
             continue
         differing = bit_packing.differing_share(bits, reference)
-        same = {head.task: float(np.mean(label_index(head, bits) == label_index(head, reference))) for head in loaded}
+        same = {head.task: float(np.mean(same_labels(head, bits, reference))) for head in loaded}
         mean, worst = float(np.mean(list(same.values()))), min(same, key=same.get)
         figures[precision] = {
             "documents": len(texts),
@@ -39,6 +39,9 @@ def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
     return Table(title, ("precision", "bits that differ", "same labels", "worst head", ""), rows), figures
 
 
-def label_index(head: heads.Head, bits: np.ndarray) -> np.ndarray:
-    """Label codes by a head of one label a document: (n,) int32."""
-    return head.predict(bits).label_index
+def same_labels(head: heads.Head, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Say for every row whether a head gives two codes the same labels, all of them: (n,) bool."""
+    if head.kind == "multi":
+        given_a, given_b = (head.score(bits) >= head.thresholds for bits in (a, b))
+        return (given_a == given_b).all(axis=1)
+    return head.predict(a).label_index == head.predict(b).label_index

@@ -58,10 +58,9 @@ def run(settings: Settings) -> Report:
     cosines = {name: mean_cosine(found, wanted) for name, found in vectors.items()}
 
     codes = in_thread(lambda: ours.encode(texts))
-    config = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
-    width, inner = config["hidden_size"], config["intermediate_size"]
     dtype = ours.dtype if ours.dtype.is_floating_point else last_layer.dtype
-    products = in_thread(lambda: plain_products(ours.batch_tokens, width, inner, dtype))
+    shapes = Shapes.of(base, max(ours.bundle.pooling.layers), ours.batch_tokens)
+    products = in_thread(lambda: plain_products(shapes.batch_tokens, shapes.width, shapes.inner, dtype))
     contenders = [
         Contender(OURS, lambda: ours.encode(texts), lambda: ours.encode(texts[:64]), _note(ours)),
         Contender(LAST_LAYER, lambda: last_layer.features(texts), None, "the same vectors as the rivals'"),
@@ -72,18 +71,8 @@ def run(settings: Settings) -> Report:
     timing.absent |= absent
     product_seconds = timing.seconds.pop(PRODUCTS)
 
-    layers = max(ours.bundle.pooling.layers)
     counts = [task.token_counts[text] for text in texts]
-    done = model_flops(counts, layers, width, inner)
-    plain_flops = PRODUCT_REPEATS * ours.batch_tokens * product_flops(width, inner)
-    plain = [plain_flops / seconds for seconds in product_seconds]
-    shares = [done / seconds / rate for seconds, rate in zip(timing.seconds[OURS], plain)]
-    roofline = {
-        "flops_per_document": round(done / len(texts)),
-        "flops_per_token": round(done / sum(counts)),
-        "plain_products_gflops": round(statistics.median(plain) / 1e9, 1),
-        "encoder_gflops": round(done / statistics.median(timing.seconds[OURS]) / 1e9, 1),
-        "share_of_plain_products": round(statistics.median(shares), 4),
+    roofline = beside_products(shapes, counts, timing.seconds[OURS], product_seconds) | {
         "dtype": str(dtype).removeprefix("torch."),
         "padding_share": round(1 - int(codes.n_tokens.sum()) / codes.padded_tokens, 4),
     }
@@ -110,6 +99,37 @@ def run(settings: Settings) -> Report:
             "precisions": by_precision,
         },
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Hold what decides a model's matrix products: layers that run, their widths, tokens of one batch."""
+
+    layers: int
+    width: int
+    inner: int
+    batch_tokens: int
+
+    @classmethod
+    def of(cls, base: Path, layers: int, batch_tokens: int) -> Shapes:
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        return cls(layers, config["hidden_size"], config["intermediate_size"], batch_tokens)
+
+
+def beside_products(
+    shapes: Shapes, token_counts: list[int], seconds: list[float], product_seconds: list[float]
+) -> dict[str, float]:
+    """Compare the encoder's rate with that of plain products, round by round; padding counts as a loss, not as work."""
+    done = model_flops(token_counts, shapes.layers, shapes.width, shapes.inner)
+    plain_flops = PRODUCT_REPEATS * shapes.batch_tokens * product_flops(shapes.width, shapes.inner)
+    plain = [plain_flops / taken for taken in product_seconds]
+    return {
+        "share_of_plain_products": round(statistics.median(done / s / rate for s, rate in zip(seconds, plain)), 4),
+        "plain_products_gflops": round(statistics.median(plain) / 1e9, 1),
+        "encoder_gflops": round(done / statistics.median(seconds) / 1e9, 1),
+        "flops_per_document": round(done / len(token_counts)),
+        "flops_per_token": round(done / sum(token_counts)),
+    }
 
 
 def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:

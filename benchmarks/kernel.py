@@ -78,6 +78,7 @@ def measure(head: heads.Head, rows: int, rounds: int) -> dict[str, Any]:
     timed.absent |= absent
     return {
         "head": head.task,
+        "kind": head.kind,
         "bits": head.bits,
         "classes": len(head.weights),
         "logits": logits.figures("ours", rows),

@@ -10,7 +10,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import encoder
 import heads
-from benchmarks import child, corpus, heads_cost, kernel, label, make_corpus, random_store, read, rivals_onnx, roofline
+from benchmarks import (
+    agreement,
+    child,
+    corpus,
+    heads_cost,
+    kernel,
+    label,
+    make_corpus,
+    random_store,
+    read,
+    rivals_onnx,
+    roofline,
+)
 from pipelines import annotate
 from tests.conftest import optional, random_texts
 from transforms.units import match_shards
@@ -75,6 +87,17 @@ def test_read_compares_equal_rows_in_every_format(tmp_path):
         ours = [text for block in corpus.read_shard(shard) for text in block.table["text"].to_pylist()]
         assert ours == read.bare(path, threads=False)["text"].to_pylist()
         assert len(ours) == 50
+
+
+@pytest.mark.parametrize("task", ["sentiment", "news_topics"])  # one label a document, and several
+def test_labels_agree_where_codes_are_the_same(task):
+    head = heads.load(task)
+    codes = np.random.default_rng(0).integers(0, 256, (20, head.bits // 8), np.uint8)
+    other = codes.copy()
+    other[0] ^= 255
+    same = agreement.same_labels(head, codes, other)
+    assert same[1:].all()
+    assert not same[0]
 
 
 def test_many_heads_are_copies_under_other_names():
