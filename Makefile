@@ -4,13 +4,18 @@ PYTHON ?= python3
 DATA   ?= ../shared/data
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+WORK   ?= build/bench
+CORPUS ?= $(WORK)/corpus
+SHARE  ?= 0.05
+PARTS  ?= all
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test lint encoder heads clean
+.PHONY: help install demo test lint bench encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests"
 	@echo "make lint     check style and the import contract"
+	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make encoder  make the bundled encoder again      (DATA=$(DATA))"
 	@echo "make heads    train the bundled heads again       (DATA=$(DATA))"
 	@echo "make clean    remove $(VENV) and what demo wrote"
@@ -31,6 +36,19 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+
+# All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
+bench: $(VENV)/.installed-bench | $(CORPUS)
+	$(PY) -m benchmarks $(PARTS) --corpus $(CORPUS) --work $(WORK) --output $(WORK)/results.jsonl
+
+$(VENV)/.installed-bench: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+$(CORPUS): | $(STAMP)
+	rm -rf $@.tmp
+	$(PY) -m benchmarks.make_corpus --data $(DATA) --output $@.tmp --share $(SHARE)
+	mv $@.tmp $@
 
 encoder: $(STAMP)
 	$(PY) -m pipelines.make_encoder --name default --layers 4 5 6 --pooling mean \

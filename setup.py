@@ -20,6 +20,13 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "gcp": ["apache-beam[gcp]>=2.77,<3"],
     "aws": ["apache-beam[aws]>=2.77,<3"],
+    "bench": [  # rivals and the plot; what is missing is reported as absent
+        "matplotlib>=3.9",
+        "onnx>=1.16",
+        "onnxruntime>=1.20",
+        "scikit-learn>=1.5",
+        "sentence-transformers>=5.0",
+    ],
     "test": [
         "duckdb>=1.2",
         "import-linter>=2.1",

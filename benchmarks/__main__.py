@@ -1,0 +1,102 @@
+"""Measure encode-once side by side with what a user would take instead.
+
+    python -m benchmarks.make_corpus --data ../shared/data --output /tmp/corpus --share 0.05
+    python -m benchmarks all --corpus /tmp/corpus --work /tmp/bench
+    python -m benchmarks encode --corpus /tmp/corpus --work /tmp/bench --rounds 5
+
+Each part prints its tables, then one JSON line; --output collects the lines in a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import logging
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+from benchmarks.settings import Settings
+
+# name: (module, what it measures); in the order of `all`
+PARTS = {
+    "startup": ("startup", "shell to exit of short commands, shell to the first committed block"),
+    "read": ("read", "rows/s of every format, beside pyarrow's bare readers"),
+    "label": ("label", "the heads' kernel on one core, and the whole label job on two sizes of store"),
+    "encode": ("encode", "documents/s beside sentence-transformers, transformers, Beam, ONNX Runtime; matrix rate"),
+    "heads": ("heads_cost", "the cost of 1 to 16 heads beside as many models"),
+    "overhead": ("overhead", "annotate as a whole beside the encoder alone"),
+    "memory": ("memory", "peak memory of the corpus beside a quarter of it"),
+    "repeat": ("repeat", "a run with nothing to do, and one new head"),
+    "kills": ("kills", "SIGKILLs and resumes, compared with an undisturbed run"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__.splitlines()[0],
+        epilog="; ".join(f"{name}: {about}" for name, (_, about) in PARTS.items()),
+    )
+    parser.add_argument("parts", nargs="+", choices=("all", *PARTS), metavar="PART", help="all, or some of the below")
+    parser.add_argument("--corpus", type=Path, required=True, help="what benchmarks.make_corpus wrote")
+    parser.add_argument("--work", type=Path, required=True, help="folder for stores, models and plots")
+    parser.add_argument("--output", type=Path, help="file that the JSON lines are added to")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
+    sized = [field for field in dataclasses.fields(Settings) if field.type == "int"]
+    for field in sized:
+        parser.add_argument(f"--{field.name}", type=int, metavar="N", help=f"default {field.default}")
+    options = parser.parse_args()
+    settings = Settings(options.corpus.absolute(), options.work.absolute())
+    if options.quick:
+        settings = settings.quick()
+    asked = {field.name: value for field in sized if (value := getattr(options, field.name)) is not None}
+    settings = dataclasses.replace(settings, **asked)
+    settings.work.mkdir(parents=True, exist_ok=True)
+    _quieten()
+
+    from benchmarks import machine
+
+    text, about = machine.header()
+    print(text, end="\n\n", flush=True)
+    _add_line(options.output, json.dumps({"benchmark": "machine", **about}))
+    parts = list(PARTS) if "all" in options.parts else options.parts
+    failed = []
+    for part in parts:
+        started = time.monotonic()
+        try:
+            report = importlib.import_module(f"benchmarks.{PARTS[part][0]}").run(settings)
+        except Exception:  # the other parts are worth having
+            traceback.print_exc()
+            failed.append(part)
+            continue
+        report.figures["benchmark_seconds"] = round(time.monotonic() - started, 1)
+        report.figures["machine"] = {key: about[key] for key in ("processor", "cores", "native_bfloat16", "packages")}
+        _add_line(options.output, report.print())
+    if failed:
+        print(f"failed, see above: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _add_line(output: Path | None, line: str) -> None:
+    if output is not None:
+        with output.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _quieten() -> None:
+    """Keep the libraries' own remarks out of the tables."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

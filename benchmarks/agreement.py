@@ -1,0 +1,47 @@
+"""Measure what a precision costs: bits that differ from float32, documents whose labels stay the same."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+
+import encoder
+import heads
+from benchmarks.harness import Table, in_thread, reason
+from encoder import bits as bit_packing
+from encoder.model import Precision
+
+
+def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
+    """Encode texts in every precision and label them by the bundled heads, beside float32."""
+    loaded = [heads.load(name) for name in heads.bundled()]
+    reference = in_thread(lambda: encoder.load("default", "cpu", "float32").encode(texts).bits)
+    rows, figures = [], {}
+    for precision in (p for p in get_args(Precision) if p not in ("auto", "float32")):
+        try:
+            bits = in_thread(lambda p=precision: encoder.load("default", "cpu", p).encode(texts).bits)
+        except Exception as error:  # a precision this machine cannot have
+            figures[precision] = {"absent": reason(error)}
+            rows.append((precision, "-", "-", "-", f"absent: {reason(error)}"))
+            continue
+        differing = bit_packing.differing_share(bits, reference)
+        same = {head.task: float(np.mean(same_labels(head, bits, reference))) for head in loaded}
+        mean, worst = float(np.mean(list(same.values()))), min(same, key=same.get)
+        figures[precision] = {
+            "documents": len(texts),
+            "differing_bits": round(differing, 5),
+            "same_labels": round(mean, 4),
+            "same_labels_by_head": {task: round(share, 4) for task, share in same.items()},
+        }
+        rows.append((precision, f"{differing:.2%}", f"{mean:.2%}", f"{same[worst]:.2%}", worst))
+    title = f"Beside float32, on {len(texts)} documents and {len(loaded)} heads"
+    return Table(title, ("precision", "bits that differ", "same labels", "worst head", ""), rows), figures
+
+
+def same_labels(head: heads.Head, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Say for every row whether a head gives two codes the same labels, all of them: (n,) bool."""
+    if head.kind == "multi":
+        given_a, given_b = (head.score(bits) >= head.thresholds for bits in (a, b))
+        return (given_a == given_b).all(axis=1)
+    return head.predict(a).label_index == head.predict(b).label_index

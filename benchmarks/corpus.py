@@ -1,0 +1,60 @@
+"""Take texts out of a benchmark corpus, whatever its shards' formats."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from transforms.blocks import BlockLimits, ReadOptions, TextBlock
+from transforms.files import open_raw
+from transforms.records import read_blocks
+from transforms.store import CutRules
+from transforms.units import Shard, cut_shard, match_shards
+
+READING = ReadOptions(id_field="id")
+
+
+def shards(corpus: Path, reading: ReadOptions = READING) -> list[Shard]:
+    return match_shards([str(corpus)], str(corpus), reading)
+
+
+def read_shard(shard: Shard, reading: ReadOptions = READING, limits: BlockLimits | None = None) -> Iterator[TextBlock]:
+    """Read a shard's blocks, unit by unit, cut as `annotate` cuts them."""
+    rules = CutRules()
+    limits = limits or BlockLimits(rules.block_rows, rules.block_text_bytes)
+    for start, stop, _ in cut_shard(shard, rules.unit_bytes):
+        raw = functools.partial(open_raw, shard.path)
+        yield from read_blocks(raw, shard.path, shard.relative_path, shard.format, (start, stop), reading, limits)
+
+
+def all_texts(corpus: Path) -> list[str]:
+    """Read every text of every shard."""
+    return [text for shard in shards(corpus) for block in read_shard(shard) for text in block.table["text"].to_pylist()]
+
+
+def sample(corpus: Path, count: int, seed: int = 0) -> list[str]:
+    """Draw `count` texts evenly from all shards, in random order: the corpus's real spread of lengths.
+
+    Raises:
+        ValueError: the corpus has fewer.
+    """
+    found = all_texts(corpus)
+    if len(found) < count:
+        raise ValueError(f"{corpus} holds {len(found)} texts but {count} are asked for; make a larger --share of it")
+    chosen = np.random.default_rng(seed).choice(len(found), count, replace=False)
+    return [found[i] for i in chosen]
+
+
+def write_jsonl(texts: list[str], folder: Path) -> Path:
+    """Write texts as a corpus of one JSON lines shard; a file that is there with the same content keeps its stamp."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"id": f"{i:07d}", "text": t}, ensure_ascii=False) + "\n" for i, t in enumerate(texts))
+    content = "".join(lines).encode()
+    path = folder / "part.jsonl"
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
+    return folder

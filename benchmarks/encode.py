@@ -1,0 +1,171 @@
+"""Encode texts, beside what a user would take instead; the share of the cores' plain matrix rate; labels by precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import encoder
+from benchmarks import corpus
+from benchmarks.agreement import agreement
+from benchmarks.harness import Contender, Report, Table, in_thread, interleave, reason
+from benchmarks.rivals import Rival, Task, pipeline_best, pipeline_defaults
+from benchmarks.rivals import sentence_transformers_best as st_best
+from benchmarks.rivals import sentence_transformers_defaults as st_defaults
+from benchmarks.rivals_beam import ml_transform_best, ml_transform_defaults, run_inference_best, run_inference_defaults
+from benchmarks.rivals_onnx import onnx_float32, onnx_int8, tokenizer
+from benchmarks.roofline import model_flops, plain_products, product_flops
+from benchmarks.settings import Settings
+from encoder import Pooling
+
+OURS = "encode-once"
+LAST_LAYER = "encode-once, last layer as floats"
+PRODUCTS = "plain matrix products"
+PRODUCT_REPEATS = 40
+RIVALS: dict[str, Callable[[Task], Rival]] = {
+    "sentence-transformers, defaults": st_defaults,
+    "sentence-transformers, best": st_best,
+    "transformers pipeline, defaults": pipeline_defaults,
+    "transformers pipeline, best": pipeline_best,
+    "Beam MLTransform, defaults": ml_transform_defaults,
+    "Beam MLTransform, best": ml_transform_best,
+    "Beam RunInference, defaults": run_inference_defaults,
+    "Beam RunInference, best": run_inference_best,
+    "ONNX Runtime, float32": onnx_float32,
+    "ONNX Runtime, dynamic int8": onnx_int8,
+}
+
+
+def run(settings: Settings) -> Report:
+    drawn = corpus.sample(settings.corpus, settings.encode_documents + settings.tune_documents)
+    texts, tune = drawn[: settings.encode_documents], drawn[settings.encode_documents :]
+    # Nothing computes in the main thread: see in_thread.
+    ours = in_thread(lambda: encoder.load("default", "cpu"))
+    last_layer = in_thread(lambda: encoder.load(_last_layer(ours.bundle), "cpu"))
+    base = ours.bundle.find_base().folder
+    task = Task(str(base), ours.bundle.max_tokens, tune, settings.work, {})
+    task.token_counts.update((text, len(ids)) for text, ids in zip(drawn, tokenizer(task)(drawn)))
+
+    rivals, absent = _build(task)
+    wanted = in_thread(lambda: last_layer.features(tune))
+    vectors = {rival.name: in_thread(lambda rival=rival: np.asarray(rival.encode(tune))) for rival in rivals}
+    cosines = {name: mean_cosine(found, wanted) for name, found in vectors.items()}
+
+    codes = in_thread(lambda: ours.encode(texts))
+    dtype = ours.dtype if ours.dtype.is_floating_point else last_layer.dtype
+    shapes = Shapes.of(base, max(ours.bundle.pooling.layers), ours.batch_tokens)
+    products = in_thread(lambda: plain_products(shapes.batch_tokens, shapes.width, shapes.inner, dtype))
+    contenders = [
+        Contender(OURS, lambda: ours.encode(texts), lambda: ours.encode(texts[:64]), _note(ours)),
+        Contender(LAST_LAYER, lambda: last_layer.features(texts), None, "the same vectors as the rivals'"),
+        Contender(PRODUCTS, lambda: [products() for _ in range(PRODUCT_REPEATS)], products),
+        *(rival.contender(texts) for rival in rivals),
+    ]
+    timing = interleave(contenders, settings.rounds)
+    timing.absent |= absent
+    product_seconds = timing.seconds.pop(PRODUCTS)
+
+    counts = [task.token_counts[text] for text in texts]
+    roofline = beside_products(shapes, counts, timing.seconds[OURS], product_seconds) | {
+        "dtype": str(dtype).removeprefix("torch."),
+        "padding_share": round(1 - int(codes.n_tokens.sum()) / codes.padded_tokens, 4),
+    }
+    agreed, by_precision = agreement(texts)
+    title = f"Encode {len(texts)} documents ({sum(counts)} tokens), {settings.rounds} interleaved rounds"
+    tables = [
+        timing.table(title, OURS, len(texts)),
+        timing.table("The same with equal work: last layer only", LAST_LAYER, len(texts)),
+        _cosine_table(cosines),
+        Table.of("Beside plain matrix products of the model's own shapes", roofline),
+        agreed,
+    ]
+    return Report(
+        "encode",
+        tables,
+        {
+            "documents": len(texts),
+            "tokens": sum(counts),
+            "contenders": timing.figures(OURS, len(texts)),
+            "equal_work": timing.figures(LAST_LAYER, len(texts)),
+            "cosine_to_float32": cosines,
+            "settings": timing.notes,
+            "roofline": roofline,
+            "precisions": by_precision,
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Hold what decides a model's matrix products: layers that run, their widths, tokens of one batch."""
+
+    layers: int
+    width: int
+    inner: int
+    batch_tokens: int
+
+    @classmethod
+    def of(cls, base: Path, layers: int, batch_tokens: int) -> Shapes:
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        return cls(layers, config["hidden_size"], config["intermediate_size"], batch_tokens)
+
+
+def beside_products(
+    shapes: Shapes, token_counts: list[int], seconds: list[float], product_seconds: list[float]
+) -> dict[str, float]:
+    """Compare the encoder's rate with that of plain products, round by round; padding counts as a loss, not as work."""
+    done = model_flops(token_counts, shapes.layers, shapes.width, shapes.inner)
+    plain_flops = PRODUCT_REPEATS * shapes.batch_tokens * product_flops(shapes.width, shapes.inner)
+    plain = [plain_flops / taken for taken in product_seconds]
+    return {
+        "share_of_plain_products": round(statistics.median(done / s / rate for s, rate in zip(seconds, plain)), 4),
+        "plain_products_gflops": round(statistics.median(plain) / 1e9, 1),
+        "encoder_gflops": round(done / statistics.median(seconds) / 1e9, 1),
+        "flops_per_document": round(done / len(token_counts)),
+        "flops_per_token": round(done / sum(token_counts)),
+    }
+
+
+def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean cosine of two arrays of vectors (n, width), row by row."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return round(float(((a * b).sum(1) / lengths).mean()), 5)
+
+
+def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
+    """Build every rival that can be built; the others by their name with the reason."""
+    rivals, absent = [], {}
+    for name, build in RIVALS.items():
+        try:
+            rival = in_thread(lambda build=build: build(task))
+            in_thread(lambda rival=rival: rival.encode(task.tune[:2]))
+        except Exception as error:  # not installed, no export, an incompatible version: all are told
+            absent[name] = reason(error)
+        else:
+            rivals.append(rival)
+    return rivals, absent
+
+
+def _last_layer(bundle: encoder.Bundle) -> encoder.Bundle:
+    """Return a bundle of the same base model that gives what the rivals give: the mean of the last layer."""
+    last = max(bundle.pooling.layers)
+    width = bundle.bits // len(bundle.pooling.layers)
+    return dataclasses.replace(
+        bundle, name="last-layer", pooling=Pooling((last,)), bits=width, thresholds=np.zeros(width, np.float32)
+    )
+
+
+def _note(ours: encoder.Encoder) -> str:
+    layers = ", ".join(map(str, ours.bundle.pooling.layers))
+    return f"{str(ours.dtype).removeprefix('torch.')}, {ours.batch_tokens} tokens a batch, bits of layers {layers}"
+
+
+def _cosine_table(cosines: dict[str, float]) -> Table:
+    rows: list[Any] = [(f"{cosine:.5f}", name) for name, cosine in cosines.items()]
+    return Table("Mean cosine to encode-once's last layer", ("cosine", "contender"), rows)

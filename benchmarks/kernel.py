@@ -1,0 +1,102 @@
+"""Score packed codes by heads on one core, beside NumPy and scikit-learn. Run as a program of its own: see `label`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import torch  # the kernel takes its faster way where torch is imported, as it is wherever documents are labelled in bulk
+
+import heads
+from benchmarks.harness import Contender, interleave, reason
+
+SHAPES = ((1024, 2), (1024, 30), (1024, 100), (1152, 6), (1152, 30))  # bits, classes
+NUMPY_CHUNK_ROWS = 1024  # unpacked, these stay in the cache: a whole block at once is slower
+
+
+def random_head(bits: int, classes: int, seed: int = 0) -> heads.Head:
+    """Make a head of random weights."""
+    rng = np.random.default_rng(seed)
+    return heads.Head(
+        task=f"random_{classes}",
+        kind="single",
+        labels=tuple(f"class_{i}" for i in range(classes)),
+        weights=rng.integers(-1000, 1001, (classes, bits)).astype(np.int16),
+        scale=np.full(classes, 1e-4, np.float32),
+        bias=rng.standard_normal(classes).astype(np.float32),
+        encoder_fingerprint="0" * 64,
+    )
+
+
+def numpy_logits(head: heads.Head, codes: np.ndarray) -> np.ndarray:
+    """Score by `numpy.unpackbits` and one float32 product a chunk: (n, classes) float32, as `Head.logits`."""
+    weights = (head.weights * head.scale[:, None]).T.astype(np.float32)
+    logits = np.empty((len(codes), len(head.weights)), np.float32)
+    for start in range(0, len(codes), NUMPY_CHUNK_ROWS):
+        part = slice(start, start + NUMPY_CHUNK_ROWS)
+        signs = np.unpackbits(codes[part], axis=1).astype(np.float32) * 2 - 1
+        logits[part] = signs @ weights
+    return logits + head.bias
+
+
+def scikit_learn(head: heads.Head) -> Any:
+    """Make scikit-learn's LogisticRegression of a head's weights, for zeros and ones."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression()
+    weights = head.weights * head.scale[:, None].astype(np.float64)
+    model.classes_ = np.array(head.labels)
+    model.coef_, model.intercept_ = 2 * weights, head.bias - weights.sum(1)
+    if len(head.labels) == 2:  # there it has one row for two classes
+        model.coef_, model.intercept_ = model.coef_[1:] - model.coef_[:1], model.intercept_[1:] - model.intercept_[:1]
+    return model
+
+
+def measure(head: heads.Head, rows: int, rounds: int) -> dict[str, Any]:
+    """Time logits and labels of `rows` random codes; every contender's figures."""
+    codes = np.random.default_rng(1).integers(0, 256, (rows, head.bits // 8), np.uint8)
+    chunks = [codes[start : start + 4096] for start in range(0, rows, 4096)]  # blocks, as `label` has them
+    logits = interleave(
+        [
+            _contender("ours", head.logits, chunks),
+            _contender("NumPy unpackbits + product", lambda part: numpy_logits(head, part), chunks),
+        ],
+        rounds,
+    )
+    labels = [_contender("ours", head.predict, chunks)]
+    try:
+        model = scikit_learn(head)
+    except ImportError as error:
+        absent = {"scikit-learn predict": reason(error)}
+    else:
+        absent = {}
+        predict = lambda part: model.predict(np.unpackbits(part, axis=1))  # noqa: E731
+        labels.append(_contender("scikit-learn predict", predict, chunks))
+    timed = interleave(labels, rounds)
+    timed.absent |= absent
+    return {
+        "head": head.task,
+        "kind": head.kind,
+        "bits": head.bits,
+        "classes": len(head.weights),
+        "logits": logits.figures("ours", rows),
+        "labels": timed.figures("ours", rows),
+    }
+
+
+def _contender(name: str, score: Any, chunks: list[np.ndarray]) -> Contender:
+    return Contender(name, lambda: [score(part) for part in chunks], lambda: score(chunks[0]))
+
+
+def main() -> None:
+    rows, rounds = map(int, sys.argv[1:])
+    torch.set_num_threads(1)
+    shapes = [random_head(bits, classes) for bits, classes in SHAPES]
+    loaded = [heads.load(name) for name in heads.bundled()]
+    print(json.dumps([measure(head, rows, rounds) for head in [*shapes, *loaded]]))
+
+
+if __name__ == "__main__":
+    main()

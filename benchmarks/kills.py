@@ -1,0 +1,60 @@
+"""Kill a run at random moments, resume it, and compare the store with an undisturbed run's, file by file."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks import child, corpus
+from benchmarks.harness import Report, Table
+from benchmarks.settings import Settings
+
+SMALL_BLOCKS = ("--block_rows", "32")
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+def run(settings: Settings) -> Report:
+    folder = corpus.write_jsonl(corpus.sample(settings.corpus, settings.kill_documents), settings.work / "kill-corpus")
+    quiet, killed = settings.work / "kill-quiet", settings.work / "kill-store"
+    for store in (quiet, killed):
+        shutil.rmtree(store, ignore_errors=True)
+    child.run(child.annotate(folder, quiet, *SMALL_BLOCKS))
+    wanted = contents(quiet)
+    rng = random.Random(0)
+    blocks = [0]
+    # Together the runs must not finish before the last kill: each may commit its share of the blocks, or fewer.
+    share = max(1, count_blocks(quiet) // (settings.kills + 1))
+    for _ in range(settings.kills):
+        process = subprocess.Popen(
+            child.annotate(folder, killed, *SMALL_BLOCKS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Some die while they start, some in the middle of a block.
+        goal, pause = blocks[-1] + rng.randint(0, share), rng.uniform(0, LONGEST_PAUSE_SECONDS)
+        while process.poll() is None and count_blocks(killed) < goal:
+            time.sleep(0.01)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        blocks.append(count_blocks(killed))
+    child.run(child.annotate(folder, killed, *SMALL_BLOCKS))
+    figures = {
+        "identical": wanted == contents(killed),
+        "kills": settings.kills,
+        "files": len(wanted),
+        "blocks_after_each_kill": blocks[1:],
+    }
+    return Report("kills", [Table.of("Killed and resumed, beside an undisturbed run", figures)], figures)
+
+
+def count_blocks(store: Path) -> int:
+    return sum(1 for _ in (store / "codes").rglob("*.parquet"))
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Return codes and labels of a store by path."""
+    found = [path for folder in ("codes", "labels") for path in (store / folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(store)): path.read_bytes() for path in found}

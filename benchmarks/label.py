@@ -1,0 +1,110 @@
+"""Label codes: the kernel on one core beside what a user would write, and the whole job on stores of two sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import encoder
+import heads
+from benchmarks import child, random_store
+from benchmarks.harness import Report, Table
+from benchmarks.settings import Settings
+
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+def run(settings: Settings) -> Report:
+    kernels = kernel(settings)
+    jobs = job(settings)
+    return Report("label", [*_kernel_tables(kernels), _job_table(jobs)], {"kernels": kernels, "job": jobs})
+
+
+def kernel(settings: Settings) -> list[dict[str, Any]]:
+    """Run `benchmarks.kernel` in a process that has one thread from its start, on one core where that can be asked for."""
+    command = [sys.executable, "-m", "benchmarks.kernel", str(settings.kernel_rows), str(settings.rounds)]
+    pinned = hasattr(os, "sched_setaffinity")
+    before = os.sched_getaffinity(0) if pinned else set()
+    try:
+        if pinned:
+            os.sched_setaffinity(0, {max(before)})  # a child inherits it
+        printed = child.run(command, ONE_THREAD).printed
+    finally:
+        if pinned:
+            os.sched_setaffinity(0, before)
+    return json.loads(printed.splitlines()[-1])
+
+
+def job(settings: Settings) -> dict[str, Any]:
+    """Run `encode-once label` with the bundled heads over random stores, each round both sizes, labels removed before."""
+    bundle = encoder.describe("default")
+    stores = {n: random_store.write(settings.work / f"random-{n}", n, bundle) for n in settings.label_documents}
+    seconds: dict[int, list[float]] = {n: [] for n in stores}
+    shell, peaks = {n: [] for n in stores}, {n: [] for n in stores}
+    for _ in range(settings.rounds):
+        for documents, store in stores.items():
+            ended, graph_seconds = label_once(store, documents)
+            seconds[documents].append(graph_seconds)
+            shell[documents].append(ended.seconds)
+            peaks[documents].append(ended.peak_mb)
+    for store in stores.values():
+        shutil.rmtree(store)
+    small, large = settings.label_documents
+    sizes = {
+        str(n): {
+            "documents_per_second": round(n / statistics.median(seconds[n])),
+            "graph_seconds": [round(s, 2) for s in seconds[n]],
+            "shell_documents_per_second": round(n / statistics.median(shell[n])),
+            "peak_mb": round(max(peaks[n])),
+        }
+        for n in stores
+    }
+    ratio = round(max(peaks[large]) / max(peaks[small]), 3)
+    return {"heads": len(heads.bundled()), "sizes": sizes, "peak_ratio_large_to_small": ratio}
+
+
+def label_once(store: Path, documents: int) -> tuple[child.Ended, float]:
+    """Label a store from nothing in a process of its own: how it ended, and the seconds of the graph alone."""
+    shutil.rmtree(store / "labels", ignore_errors=True)
+    ended = child.run([*child.PROGRAM, "label", "--store", str(store), "--no_progress"])
+    summary = child.last_summary(store)
+    labelled = summary["labelled"]
+    if set(labelled.values()) != {documents} or len(labelled) != len(heads.bundled()):
+        raise child.ChildError(f"label labelled {labelled}, not {documents} documents by every bundled head")
+    return ended, summary["seconds"]
+
+
+def _kernel_tables(kernels: list[dict[str, Any]]) -> list[Table]:
+    tables = []
+    for what, rival in (("logits", "NumPy unpackbits + product"), ("labels", "scikit-learn predict")):
+        rows = []
+        for entry in kernels:
+            ours, theirs = entry[what]["ours"]["per_second"], entry[what][rival]
+            told = (f"{theirs['ours_times_as_fast']:.2f}", f"{ours:,.0f}", f"{theirs['per_second']:,.0f}", "")
+            if "absent" in theirs:
+                told = ("-", f"{ours:,.0f}", "-", f"absent: {theirs['absent']}")
+            rows.append((*told[:3], str(entry["bits"]), str(entry["classes"]), entry["head"], told[3]))
+        columns = ("ours ×", "ours, documents/s", "theirs", "bits", "classes", "head", "")
+        tables.append(Table(f"One core, {what}: beside {rival}", columns, rows))
+    return tables
+
+
+def _job_table(jobs: dict[str, Any]) -> Table:
+    rows = [
+        (
+            f"{int(n):,}",
+            f"{found['documents_per_second']:,}",
+            f"{found['shell_documents_per_second']:,}",
+            f"{found['peak_mb']:,}",
+        )
+        for n, found in jobs["sizes"].items()
+    ]
+    title = f"The whole label job, {jobs['heads']} heads; peak memory {jobs['peak_ratio_large_to_small']:.2f} × at the larger"
+    return Table(title, ("documents", "documents/s", "shell to shell", "peak MB"), rows)

@@ -1,0 +1,79 @@
+"""Say on what machine and with which packages a benchmark ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = (
+    "encode-once",
+    "apache-beam",
+    "numpy",
+    "onnxruntime",
+    "pyarrow",
+    "scikit-learn",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+_SIMD = ("avx2", "avx512_f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "bf16", "i8mm", "sve")
+
+
+def describe() -> dict[str, Any]:
+    """Return the processor's name, usable cores, what it multiplies natively, threads, and versions of packages."""
+    import torch
+
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": processor_name(),
+        "cores": usable,
+        "load_before": round(os.getloadavg()[0], 2),
+        "simd": [name for name in _SIMD if found.get(name) is True],
+        "native_bfloat16": has_bfloat16(),
+        "torch_threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def header() -> tuple[str, dict[str, Any]]:
+    """Return the header for people, in three lines, and the same for programs."""
+    about = describe()
+    bfloat16 = "native bfloat16" if about["native_bfloat16"] else "no native bfloat16"
+    lines = (
+        f"{about['processor']}, {about['cores']} cores ({', '.join(about['simd']) or 'SIMD unknown'}; {bfloat16}), "
+        f"{about['torch_threads']} torch threads, load before {about['load_before']}",
+        f"{about['system']}, Python {about['python']}",
+        ", ".join(f"{name} {found}" for name, found in about["packages"].items()),
+    )
+    return "\n".join(lines), about
+
+
+def has_bfloat16() -> bool:
+    """Say whether the processor multiplies bfloat16 natively; elsewhere it is emulated, slower than float32."""
+    import torch
+
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(has is True for name, has in found.items() if "bf16" in name)
+
+
+def processor_name() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith(("model name", "Model")):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,132 @@
+"""Encode texts by ONNX Runtime at its best: fused graph or plain, sorted batches cut by a budget of tokens."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness import best_setting
+from benchmarks.rivals import Rival, Task
+
+BATCH_TOKENS = (1024, 2048, 4096, 8192)
+
+
+def onnx_float32(task: Task) -> Rival:
+    plain = export(task)
+    return _rival("ONNX Runtime, float32", task, {"plain graph": plain, "fused graph": _fuse(plain, task)})
+
+
+def onnx_int8(task: Task) -> Rival:
+    """Quantise the weights to 8 bits, a scale a channel (a scale a matrix costs far more accuracy); activations at run time."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    plain = export(task)
+    graphs = {"plain graph": plain, "fused graph": _fuse(plain, task)}
+    for name, path in graphs.items():
+        graphs[name] = path.with_name(f"int8-{path.name}")
+        more = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what ONNX's shape inference does not know when fused
+        quantize_dynamic(path, graphs[name], weight_type=QuantType.QInt8, per_channel=True, extra_options=more)
+    return _rival("ONNX Runtime, dynamic int8", task, graphs)
+
+
+def export(task: Task) -> Path:
+    """Write the base model with the mean of its last layer as an ONNX graph with free batch and length."""
+    from transformers import AutoModel
+
+    path = task.work / "onnx" / "plain.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Only of the graph that torch's older exporter makes of eager attention does ONNX Runtime fuse the attention.
+    model = AutoModel.from_pretrained(task.base, attn_implementation="eager", dtype=torch.float32)
+    ids, mask = torch.randint(1000, 2000, (2, 8)), torch.ones(2, 8, dtype=torch.long)
+    free = {0: "batch", 1: "tokens"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _MeanOfLastLayer(model).eval(),
+            (ids, mask),
+            str(path),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_axes={"input_ids": free, "attention_mask": free, "vectors": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    return path
+
+
+class _MeanOfLastLayer(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(2).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _fuse(plain: Path, task: Task) -> Path:
+    from onnxruntime.transformers import optimizer
+
+    config = json.loads((Path(task.base) / "config.json").read_text(encoding="utf-8"))
+    heads, width = config["num_attention_heads"], config["hidden_size"]
+    path = plain.with_name("fused.onnx")
+    fused = optimizer.optimize_model(str(plain), "bert", num_heads=heads, hidden_size=width, opt_level=0)
+    fused.save_model_to_file(str(path))
+    return path
+
+
+def _rival(name: str, task: Task, graphs: dict[str, Path]) -> Rival:
+    import onnxruntime
+
+    sessions = {
+        graph: onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for graph, path in graphs.items()
+    }
+    tokenize = tokenizer(task)
+
+    def encode(texts: list[str], setting: tuple[str, int]) -> np.ndarray:
+        graph, batch_tokens = setting
+        vectors = None
+        for rows, ids, mask in sorted_batches(tokenize(texts), batch_tokens):
+            found = sessions[graph].run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            vectors = np.empty((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
+            vectors[rows] = found
+        return vectors
+
+    settings = list(itertools.product(sessions, BATCH_TOKENS))
+    best = best_setting(settings, lambda setting: encode(task.tune, setting))
+    note = f"best of graphs × batches: {best[0]}, {best[1]} tokens a batch, sorted by length"
+    return Rival(name, lambda texts: encode(texts, best), note)
+
+
+def tokenizer(task: Task) -> Callable[[list[str]], list[list[int]]]:
+    """Load the base model's fast tokenizer: texts in, their token ids out."""
+    from tokenizers import Tokenizer
+
+    fast = Tokenizer.from_file(str(Path(task.base) / "tokenizer.json"))
+    fast.no_padding()
+    fast.enable_truncation(task.max_tokens)
+    return lambda texts: [encoding.ids for encoding in fast.encode_batch_fast(texts)]
+
+
+def sorted_batches(token_ids: list[list[int]], batch_tokens: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Lay texts side by side, longest first, up to `batch_tokens` with padding: rows, ids and mask (n, tokens) int64."""
+    order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
+    done = 0
+    while done < len(order):
+        longest = len(token_ids[order[done]])
+        rows = order[done : done + max(1, batch_tokens // longest)]
+        ids, mask = np.zeros((2, len(rows), longest), np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(token_ids[row])] = token_ids[row]
+            mask[i, : len(token_ids[row])] = 1
+        yield rows, ids, mask
+        done += len(rows)
