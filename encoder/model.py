@@ -71,7 +71,8 @@ def load_model(
 ) -> torch.nn.Module:
     """Load the transformer in `folder`, without the layers above `top_layer` where they can be left out exactly.
 
-    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`. Called with `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, it gives `hidden_states`, each
+    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`. Called with
+    `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, the model gives `hidden_states`, each
     (n, tokens, width).
     """
     from transformers import AutoConfig, AutoModel
