@@ -87,7 +87,8 @@ def difference_tensors(differences: dict[str, np.ndarray], rank: int | None = No
     tensors: dict[str, np.ndarray] = {}
     for name, difference in differences.items():
         if rank is None or difference.ndim != 2 or not name.endswith(".weight") or rank >= min(difference.shape):
-            tensors[name + DELTA] = difference.astype(np.float16)
+            with np.errstate(over="ignore"):  # infinity: who makes an Adapter of it is told
+                tensors[name + DELTA] = difference.astype(np.float16)
             continue
         left, values, right = np.linalg.svd(difference.astype(np.float64), full_matrices=False)
         root = np.sqrt(values[:rank])

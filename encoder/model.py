@@ -88,7 +88,8 @@ def load_model(
     if top_layer > layers:
         raise EncoderError(f"layer {top_layer} is asked for but the model in {folder} has {layers} layers")
     if path := _LAYER_LISTS.get(config.model_type):
-        del model.get_submodule(path)[top_layer:]
+        # The embeddings alone (0) are given only beside a layer's output.
+        del model.get_submodule(path)[max(1, top_layer) :]
     if hasattr(model, "pooler"):
         model.pooler = None
     if adapter is not None:

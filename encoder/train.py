@@ -76,11 +76,13 @@ def train(
     _check_names(tasks)
     raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
     check_sample(sample, bits, raw.bits)
+    if max(raw.pooling.layers) == 0:
+        raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
     chosen = choose_device(device)
     half = choose_precision(precision, chosen) is torch.bfloat16
     found = raw.find_base()
     pad_id = found.config().get("pad_token_id") or 0
-    tokenizer = Tokenizer(found.folder, min(raw.max_tokens, options.max_tokens), prefix, "truncate", 0, pad_id)
+    tokenizer = Tokenizer(found.folder, min(raw.max_tokens, options.train_tokens), prefix, "truncate", 0, pad_id)
     with repeatable(chosen):
         # The reference precision, as in `make`.
         features = Encoder(raw, device=device, precision="float32").features(sample)

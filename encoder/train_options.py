@@ -36,7 +36,7 @@ class TrainOptions:
             push an encoder far for no good (Kumar et al., ICLR 2022).
         batch_texts: texts a step. `keep` compares texts within a batch: at least 32 for it.
         batch_tokens: padded tokens of one forward and backward pass; a larger batch is passed in several. Only memory.
-        max_tokens: longer texts are cut here in training, whatever the bundle reads later. Time grows with it.
+        train_tokens: longer texts are cut here in training, whatever the bundle reads later. Time grows with it.
         learning_rate: of the encoder and the projection; None takes 3e-4 for "lora", 5e-5 for "full".
         head_learning_rate: of the training heads.
         weight_decay: of the training heads.
@@ -62,7 +62,7 @@ class TrainOptions:
     head_steps: int = 100
     batch_texts: int = 64
     batch_tokens: int = 8192
-    max_tokens: int = 128
+    train_tokens: int = 128
     learning_rate: float | None = None
     head_learning_rate: float = 5e-3
     weight_decay: float = 0.01
@@ -90,7 +90,7 @@ class TrainOptions:
         for name in ("steps", "eval_steps", "eval_rows", "checkpoint_steps", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise EncoderError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name, least in (("batch_texts", 2), ("max_tokens", 8)):
+        for name, least in (("batch_texts", 2), ("train_tokens", 8)):
             if getattr(self, name) < least:
                 raise EncoderError(f"{name} must be at least {least}, not {getattr(self, name)}")
         for name in ("rank", "train_layers", "learning_rate", "head_learning_rate", "gradient_norm"):

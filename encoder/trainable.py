@@ -33,13 +33,11 @@ def trained_layers(model: torch.nn.Module, count: int | None) -> dict[str, torch
     """Find the layers that learn, by module path: the highest `count` of those up to the pooling, None for all.
 
     Raises:
-        EncoderError: more layers than there are, or none.
+        EncoderError: more layers than there are.
     """
     path, layers = layers_of(model)
     if count is not None and count > len(layers):
         raise EncoderError(f"train_layers is {count} but there are {len(layers)} layers up to the highest one pooled")
-    if not len(layers):
-        raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
     first = 0 if count is None else len(layers) - count
     return {f"{path}.{number}": layers[number] for number in range(first, len(layers))}
 

@@ -125,11 +125,11 @@ class Trainer:
         student.train(not heads_only)
         lengths = np.array([self._windows[s].lengths[r] for s, r in zip(batch.source, batch.row)])
         for part in sampling.cut_by_tokens(lengths, options.batch_tokens):
-            part = sampling.Batch(batch.source[part], batch.row[part])
-            loss = self._loss(part, heads_only) * (len(part.row) / len(batch.row))
+            loss = self._loss(sampling.Batch(batch.source[part], batch.row[part]), batch, heads_only)
             if not math.isfinite(value := loss.item()):
                 self._diverged(f"the loss is {value}")
-            loss.backward()
+            if loss.requires_grad:  # not where all texts are unlabelled and only heads learn
+                loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(
             [p for group in self._optimizer.param_groups for p in group["params"]], options.gradient_norm
         )
@@ -138,14 +138,15 @@ class Trainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _loss(self, batch: sampling.Batch, heads_only: bool) -> torch.Tensor:
+    def _loss(self, batch: sampling.Batch, whole: sampling.Batch, heads_only: bool) -> torch.Tensor:
+        """Compute the share of a batch's loss that falls to some of its rows, those of one pass: a scalar."""
         options, student = self._options, self._student
         ids, mask = self._lay_out(batch)
         with torch.set_grad_enabled(not heads_only):
             signs = student.signs(ids, mask)
         kept = objective.drop_bits(signs, options.bit_dropout)
         loss = signs.new_zeros(())
-        labelled = max(1, int((batch.source < len(self._tasks)).sum()))
+        labelled = max(1, int((whole.source < len(self._tasks)).sum()))
         for number in np.unique(batch.source):
             if number == len(self._tasks):
                 continue  # unlabelled
@@ -160,7 +161,7 @@ class Trainer:
                 features = pooled(self._reference, student.pooling, ids, mask, student.half)
                 features = student.bit_layer.standardise(features)
             keep = objective.keep_loss(signs, features)
-            loss = loss + options.keep * keep
+            loss = loss + options.keep * keep * (len(batch.row) / len(whole.row))
             self._note("keep", keep.detach()[None])
         return loss
 

@@ -37,8 +37,6 @@ _STEPS = {
     "checkpoint_steps": (int, "N", "steps between checkpoints"),
     "seed": (int, "N", "of everything that is drawn"),
 }
-# --max_tokens is what the bundle reads of a text; what training reads of it has a name of its own.
-_FIELDS = {"train_tokens": "max_tokens"}
 
 
 def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainOptions]:
@@ -83,11 +81,10 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     running.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the products")
     known = parser.parse_args(list(argv))
     names = ["adapter", *_NOT_FORGETTING, *_STEPS]
-    return known, TrainOptions(**{_FIELDS.get(name, name): getattr(known, name) for name in names})
+    return known, TrainOptions(**{name: getattr(known, name) for name in names})
 
 
 def _add(group: argparse._ArgumentGroup, table: dict[str, tuple[type, str, str]]) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainOptions)}
     for name, (kind, metavar, text) in table.items():
-        default = defaults[_FIELDS.get(name, name)]
-        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=default, help=text)
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=defaults[name], help=text)
