@@ -17,12 +17,16 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
 from encoder.pooling import Pooling
 
+# A bundle says the lowest format that describes it, so that older programs read what they can and refuse the rest.
 FORMAT_VERSION = 1
+ADAPTER_FORMAT_VERSION = 2
 DESCRIPTION_FILE = "encoder.json"
 PARAMETERS_FILE = "parameters.safetensors"
+ADAPTER_FILE = "adapter.safetensors"
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
 
 LongTexts = Literal["truncate", "windows"]
@@ -41,12 +45,14 @@ class Bundle:
         bits: bits a code; a multiple of 8.
         thresholds: (bits,) float32; a feature above its threshold is a one.
         projection: (dim, bits) float32 applied to the features before the threshold, or None.
+        adapter: what is added to the base model's weights, or None.
         prefix: put before every text ("query: " for E5).
         max_tokens: tokens a window, special ones included.
         long_texts: what happens to a text over `max_tokens`: "truncate" reads its beginning; "windows" reads all of it
             in overlapping windows whose features are averaged before the threshold.
         overlap_tokens: tokens two neighbouring windows share.
         calibration: how the thresholds were made, for people.
+        training: how the adapter was learned, for people; empty where nothing was.
     """
 
     name: str
@@ -61,6 +67,8 @@ class Bundle:
     long_texts: LongTexts = "truncate"
     overlap_tokens: int = 32
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adapter: Adapter | None = None
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bits <= 0 or self.bits % 8:
@@ -89,6 +97,8 @@ class Bundle:
     def fingerprint(self) -> str:
         """Return the hex SHA-256 over everything that can change the output bits."""
         decisive = self._decisive() | {"parameters_sha256": hashlib.sha256(self._parameters()).hexdigest()}
+        if self.adapter is not None:
+            decisive["adapter_sha256"] = hashlib.sha256(self.adapter.content).hexdigest()
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def find_base(self) -> Base:
@@ -104,29 +114,35 @@ class Bundle:
         return base
 
     def files(self) -> dict[str, bytes]:
-        """Return the bundle's files by name, as they lie in its folder."""
+        """Return the bundle's files by name, as they lie in its folder; the description comes last.
+
+        Who writes them in this order leaves no folder that looks like a bundle and is half of one.
+        """
         description = {
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if self.adapter is None else ADAPTER_FORMAT_VERSION,
             "name": self.name,
             "fingerprint": self.fingerprint,
             "base_id": self.base_id,
             **self._decisive(),
             "calibration": self.calibration,
         }
+        if self.training:
+            description["training"] = self.training
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-        return {DESCRIPTION_FILE: text.encode(), PARAMETERS_FILE: self._parameters()}
+        adapter = {} if self.adapter is None else {ADAPTER_FILE: self.adapter.content}
+        return {PARAMETERS_FILE: self._parameters(), **adapter, DESCRIPTION_FILE: text.encode()}
 
     def save(self, folder: str | Path) -> Path:
         """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
         folder = Path(folder)
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
-            raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
+        check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # The description comes last: a folder without it is no bundle.
-        for name, content in sorted(self.files().items(), key=lambda item: item[0] == DESCRIPTION_FILE):
+        for name, content in self.files().items():
             temporary = folder / f".{name}.tmp"
             temporary.write_bytes(content)
             temporary.replace(folder / name)
+        if self.adapter is None:
+            (folder / ADAPTER_FILE).unlink(missing_ok=True)  # of the bundle that was replaced
         return folder
 
     def _decisive(self) -> dict[str, Any]:
@@ -145,6 +161,14 @@ class Bundle:
         if self.projection is not None:
             tensors["projection"] = np.ascontiguousarray(self.projection)
         return save_tensors(tensors)
+
+
+def check_free(folder: Path) -> None:
+    """Raise EncoderError where `folder` holds something else than a bundle, or is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise EncoderError(f"{folder} is a file; choose a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
+        raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
 
 
 def describe(bundle: str) -> Bundle:
@@ -174,11 +198,14 @@ def read(folder: Path) -> Bundle:
     try:
         description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         version = description["format_version"]
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, ADAPTER_FORMAT_VERSION):
             raise EncoderError(
-                f"{folder} is an encoder bundle of format {version} but this program reads format {FORMAT_VERSION}; "
-                "install the encode-once that made it"
+                f"{folder} is an encoder bundle of format {version} but this program reads formats {FORMAT_VERSION} to "
+                f"{ADAPTER_FORMAT_VERSION}; install the encode-once that made it"
             )
+        adapter = None
+        if version == ADAPTER_FORMAT_VERSION:
+            adapter = Adapter.read((folder / ADAPTER_FILE).read_bytes())
         parameters = load_tensors((folder / PARAMETERS_FILE).read_bytes())
         bundle = Bundle(
             name=description["name"],
@@ -193,6 +220,8 @@ def read(folder: Path) -> Bundle:
             long_texts=description["long_texts"],
             overlap_tokens=description["overlap_tokens"],
             calibration=description["calibration"],
+            adapter=adapter,
+            training=description.get("training", {}),
         )
     except EncoderError:
         raise

@@ -45,8 +45,36 @@ def make(
     Raises:
         EncoderError: too few texts, a layer the model has not, an unknown pooling.
     """
-    if len(texts) < MINIMUM_TEXTS:
-        raise EncoderError(f"thresholds need a sample of at least {MINIMUM_TEXTS} texts, {len(texts)} were given")
+    raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
+    check_sample(texts, bits, raw.bits)
+    # The reference precision: the same thresholds whatever machine makes them, up to rounding.
+    features = Encoder(raw, device=device, precision="float32").features(texts)
+    projection, how = first_projection(features, bits, seed)
+    features = features if projection is None else features @ projection
+    return dataclasses.replace(
+        raw,
+        bits=features.shape[1],
+        thresholds=mean_thresholds(features),
+        projection=projection,
+        calibration={"texts": len(texts), "thresholds": "mean of each dimension", "source": source} | how,
+    )
+
+
+def uncut(
+    base: str,
+    name: str,
+    layers: tuple[int, ...],
+    positions: tuple[str, ...],
+    bits: int | None,
+    prefix: str = "",
+    max_tokens: int | None = None,
+    long_texts: LongTexts = "truncate",
+) -> Bundle:
+    """Describe a base model with its pooling and a bit for each pooled dimension, not yet cut anywhere in particular.
+
+    Raises:
+        EncoderError: a layer the model has not, an unknown pooling, `bits` that cannot be.
+    """
     found = find(base)
     config = found.config()
     count = layer_count(config)
@@ -57,12 +85,14 @@ def make(
         pooling = Pooling(tuple(layer % (count + 1) for layer in layers), tuple(positions))
     except ValueError as error:
         raise EncoderError(str(error)) from None
-    dim = pooling.dim(hidden_size(config))
+    if bits is not None and (bits <= 0 or bits % 8):
+        raise EncoderError(f"bits must be a positive multiple of 8, not {bits}")
     if max_tokens is None:
         max_tokens = min(256, token_limit(config))
     elif max_tokens > token_limit(config):
         raise EncoderError(f"max_tokens {max_tokens} is over what {base} can read, {token_limit(config)}")
-    raw = Bundle(
+    dim = pooling.dim(hidden_size(config))
+    return Bundle(
         name=name,
         base_id=found.id,
         base_files=found.file_hashes(),
@@ -74,27 +104,33 @@ def make(
         long_texts=long_texts,
         overlap_tokens=default_overlap(max_tokens),
     )
-    # The reference precision: the same thresholds whatever machine makes them, up to rounding.
-    features = Encoder(raw, device=device, precision="float32").features(texts)
-    calibration: dict[str, Any] = {"texts": len(texts), "thresholds": "mean of each dimension", "source": source}
-    projection = None
-    if bits is not None and bits != dim:
-        projection = _rotation(features, bits, seed) if bits < dim else _random_directions(dim, bits, seed)
-        calibration |= {"projection": "PCA and ITQ rotation" if bits < dim else "random directions", "seed": seed}
-        features = features @ projection
-    return dataclasses.replace(
-        raw,
-        bits=features.shape[1],
-        thresholds=features.mean(0, dtype=np.float64).astype(np.float32),
-        projection=projection,
-        calibration=calibration,
-    )
+
+
+def check_sample(texts: list[str], bits: int | None, dim: int) -> None:
+    """Raise EncoderError where there are too few texts to fit thresholds, or a rotation of `dim` features to `bits`."""
+    if len(texts) < MINIMUM_TEXTS:
+        raise EncoderError(f"thresholds need a sample of at least {MINIMUM_TEXTS} texts, {len(texts)} were given")
+    if bits is not None and bits < dim and len(texts) < bits:
+        raise EncoderError(f"{bits} bits by rotation need at least as many sample texts, {len(texts)} were given")
+
+
+def first_projection(features: np.ndarray, bits: int | None, seed: int) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Make the projection of features (n, dim) float32 to `bits`: (dim, bits) float32 or None, and how it was made."""
+    dim = features.shape[1]
+    if bits is None or bits == dim:
+        return None, {}
+    if bits < dim:
+        return _rotation(features, bits, seed), {"projection": "PCA and ITQ rotation", "seed": seed}
+    return _random_directions(dim, bits, seed), {"projection": "random directions", "seed": seed}
+
+
+def mean_thresholds(features: np.ndarray) -> np.ndarray:
+    """Average features (n, bits) float32 into thresholds (bits,) float32."""
+    return features.mean(0, dtype=np.float64).astype(np.float32)
 
 
 def _rotation(features: np.ndarray, bits: int, seed: int, rounds: int = 50) -> np.ndarray:
     """Fit iterative quantisation (Gong and Lazebnik, CVPR 2011) to (n, dim) float32: a projection (dim, bits) float32."""
-    if len(features) < bits:
-        raise EncoderError(f"{bits} bits by rotation need at least as many sample texts, {len(features)} were given")
     centred = features.astype(np.float64) - features.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     principal = axes[:, ::-1][:, :bits]  # (dim, bits), largest variance first

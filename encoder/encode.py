@@ -64,7 +64,7 @@ class Encoder:
         self._tokenizer = Tokenizer(
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
-        self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype)
+        self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype, bundle.adapter)
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None
         if bundle.projection is not None:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
+from encoder.adapter import Adapter
 from encoder.base import EncoderError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -65,10 +66,13 @@ def _cpu_has_bfloat16() -> bool:
     return any(has is True for name, has in capabilities.items() if "bf16" in name)
 
 
-def load_model(folder: Path, top_layer: int, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+def load_model(
+    folder: Path, top_layer: int, device: torch.device, dtype: torch.dtype, adapter: Adapter | None = None
+) -> torch.nn.Module:
     """Load the transformer in `folder`, without the layers above `top_layer` where they can be left out exactly.
 
-    Called with `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, it gives `hidden_states`, each
+    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`. Called with
+    `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, the model gives `hidden_states`, each
     (n, tokens, width).
     """
     from transformers import AutoConfig, AutoModel
@@ -84,10 +88,46 @@ def load_model(folder: Path, top_layer: int, device: torch.device, dtype: torch.
     if top_layer > layers:
         raise EncoderError(f"layer {top_layer} is asked for but the model in {folder} has {layers} layers")
     if path := _LAYER_LISTS.get(config.model_type):
-        del model.get_submodule(path)[top_layer:]
+        # The embeddings alone (0) are given only beside a layer's output.
+        del model.get_submodule(path)[max(1, top_layer) :]
     if hasattr(model, "pooler"):
         model.pooler = None
+    if adapter is not None:
+        merge(model, adapter)
     return model.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+
+@torch.no_grad()
+def merge(model: torch.nn.Module, adapter: Adapter) -> None:
+    """Add an adapter to the weights of `model`, in place and in their own precision.
+
+    Raises:
+        EncoderError: a parameter the model has not, or of another shape.
+    """
+    parameters = dict(model.named_parameters())
+    for name, addition in adapter.additions():
+        if name not in parameters:
+            raise EncoderError(f"the adapter changes {name}, which the base model does not have")
+        parameter = parameters[name]
+        if tuple(parameter.shape) != addition.shape:
+            raise EncoderError(
+                f"the adapter adds {addition.shape} to {name}, which is {tuple(parameter.shape)} in the base model"
+            )
+        parameter += torch.from_numpy(addition).to(parameter.device)
+
+
+def layers_of(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
+    """Find the list of a model's layers: its module path, and the list, the first layer first.
+
+    Raises:
+        EncoderError: this kind of model keeps its layers in another way.
+    """
+    if path := _LAYER_LISTS.get(model.config.model_type):
+        return path, model.get_submodule(path)
+    for path, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return path, module
+    raise EncoderError(f"models of type {model.config.model_type!r} cannot be trained: their layers are not found")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,13 @@ COMMANDS = {
     "status": ("pipelines.status", "run", "say what a store holds, what is incomplete, what is stale"),
     "verify": ("pipelines.verify", "run", "read a store again and prove that it is whole"),
     "train-head": ("pipelines.train_heads", "run", "fit a head for one more task from labelled rows"),
+    "zero-shot-head": (
+        "pipelines.zero_shot_head",
+        "run",
+        "make a head from the names of its labels, without labelled rows",
+    ),
     "make-encoder": ("pipelines.make_encoder", "run", "make an encoder bundle from any Hugging Face encoder"),
+    "train-encoder": ("pipelines.train_encoder", "run", "train an encoder on labelled tasks, with its bits in view"),
 }
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130

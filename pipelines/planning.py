@@ -119,7 +119,7 @@ def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
 def keep_models(store: Store, bundle: Bundle, used: list[Head]) -> None:
     """Keep in the store what its codes and labels were made by; workers load the encoder from there."""
     folder = f"encoders/{bundle.fingerprint[:12]}"
-    for name, content in sorted(bundle.files().items(), reverse=True):  # the description last
+    for name, content in bundle.files().items():  # the description last
         if not files.exists(store.path(*folder.split("/"), name)):
             store.write_file(f"{folder}/{name}", content)
     for head in used:

@@ -20,7 +20,7 @@ import heads
 from encoder import bits as bit_packing
 from heads import Head
 from pipelines.cli import main_of
-from pipelines.labelled import DataError, read_labelled
+from pipelines.labelled import check_classes, read_labelled
 from pipelines.options import parse_train_head
 
 if TYPE_CHECKING:
@@ -82,20 +82,6 @@ def train_head(
     return head, heads.evaluate.format_report(bit_figures, title=title, float_figures=float_figures)
 
 
-def _classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[str] | None:
-    """Return the classes of the training rows, sorted; None for regression. What cannot be fitted is said before encoding."""
-    if kind == "regression":
-        return None
-    names = {
-        split: {n for row in rows for n in ([row] if kind == "single" else row)} for split, (_, rows) in splits.items()
-    }
-    if kind == "single" and len(names["train"]) < 2:
-        raise DataError(f"the training rows have one class only, {next(iter(names['train']))!r}; a head needs two")
-    if unseen := names["validation"] - names["train"]:
-        raise DataError(f"the validation rows have labels that no training row has: {', '.join(sorted(unseen))}")
-    return sorted(names["train"])
-
-
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Fit on one thread: sums in another order would make another head of the same data."""
@@ -118,7 +104,7 @@ def run(argv: Sequence[str]) -> Head:
         if (path := getattr(options, split))
     }
     heads.check_new(options.name, options.output)
-    classes = _classes(splits, options.kind)
+    classes = check_classes(splits, options.kind)
     model = encoder.load(options.encoder, options.device, options.precision)
     source = {"data": options.source or Path(options.train).resolve().parent.name}
     head, report = train_head(model, options.name, options.kind, splits, source, classes)

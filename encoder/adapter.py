@@ -1,0 +1,97 @@
+"""Keep what was learned beyond a base model: small products of matrices, or whole differences, added at load.
+
+Needs neither torch nor transformers. Adding a low-rank product to a weight is LoRA (Hu et al., "LoRA: Low-Rank Adaptation
+of Large Language Models", ICLR 2022); as it is added once, when the model is loaded, it costs nothing when texts are encoded.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from encoder.base import EncoderError
+
+DOWN, UP, DELTA = ".down", ".up", ".delta"
+
+
+class Adapter:
+    """Say what is added to which weights of a base model.
+
+    Tensors are float16, by name: `<module path>.down` (rank, in) and `<module path>.up` (out, rank), whose product
+    `up @ down` is added to the module's weight (out, in); `<parameter path>.delta`, of the parameter's shape, is added to
+    the parameter as it stands.
+    """
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        """Take float16 tensors by name. Raises EncoderError for what is no adapter."""
+        self.tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+        if not self.tensors:
+            raise EncoderError("an adapter needs at least one tensor; leave it out where nothing was learned")
+        for name, tensor in self.tensors.items():
+            if tensor.dtype != np.float16:
+                raise EncoderError(f"adapter tensor {name} must be float16, not {tensor.dtype}")
+            if not np.isfinite(tensor).all():
+                raise EncoderError(f"adapter tensor {name} holds values that are not finite")
+            stem, _, kind = name.rpartition(".")
+            if f".{kind}" not in (DOWN, UP, DELTA):
+                raise EncoderError(f"adapter tensor {name} must end in one of {DOWN}, {UP}, {DELTA}")
+            if f".{kind}" != DELTA:
+                self._check_pair(stem)
+
+    def _check_pair(self, stem: str) -> None:
+        down, up = (self.tensors.get(stem + end) for end in (DOWN, UP))
+        if down is None or up is None or down.ndim != 2 or up.ndim != 2 or up.shape[1] != down.shape[0]:
+            shapes = " and ".join("absent" if t is None else str(t.shape) for t in (down, up))
+            raise EncoderError(f"adapter of {stem} needs {DOWN} (rank, in) and {UP} (out, rank), not {shapes}")
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """Return the adapter as the bytes of a safetensors file; the same adapter gives the same bytes."""
+        return save_tensors(self.tensors)
+
+    @classmethod
+    def read(cls, content: bytes) -> Adapter:
+        """Read what `content` gave."""
+        return cls(load_tensors(content))
+
+    def additions(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Give what is added, as (parameter path, float32 of the parameter's shape), in order of names."""
+        for name, tensor in self.tensors.items():
+            stem, _, kind = name.rpartition(".")
+            if f".{kind}" == DELTA:
+                yield stem, tensor.astype(np.float32)
+            elif f".{kind}" == UP:
+                yield f"{stem}.weight", tensor.astype(np.float32) @ self.tensors[stem + DOWN].astype(np.float32)
+
+
+def low_rank_tensors(module: str, down: np.ndarray, up: np.ndarray) -> dict[str, np.ndarray]:
+    """Lay out the product `up @ down` of float32 (out, rank) and (rank, in) as an adapter's two tensors.
+
+    Both are scaled to the same largest value: float16 keeps 11 bits of what lies between 6e-5 and 65504, and only there.
+    """
+    largest_down, largest_up = float(np.abs(down).max()), float(np.abs(up).max())
+    scale = np.float32(np.sqrt(largest_up / largest_down)) if largest_down > 0 and largest_up > 0 else np.float32(1)
+    return {module + DOWN: (down * scale).astype(np.float16), module + UP: (up / scale).astype(np.float16)}
+
+
+def difference_tensors(differences: dict[str, np.ndarray], rank: int | None = None) -> dict[str, np.ndarray]:
+    """Lay out differences of parameters, float32 by parameter path, as an adapter's tensors.
+
+    `rank` None keeps them whole. A number cuts every matrix `<module>.weight` to its best approximation of that rank
+    (Eckart and Young, 1936), which is smaller by far and keeps most of what fine-tuning changed; vectors stay whole.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for name, difference in differences.items():
+        if rank is None or difference.ndim != 2 or not name.endswith(".weight") or rank >= min(difference.shape):
+            with np.errstate(over="ignore"):  # infinity: who makes an Adapter of it is told
+                tensors[name + DELTA] = difference.astype(np.float16)
+            continue
+        left, values, right = np.linalg.svd(difference.astype(np.float64), full_matrices=False)
+        root = np.sqrt(values[:rank])
+        up, down = left[:, :rank] * root, root[:, None] * right[:rank]
+        tensors |= low_rank_tensors(name.removesuffix(".weight"), down.astype(np.float32), up.astype(np.float32))
+    return tensors

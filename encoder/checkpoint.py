@@ -1,0 +1,51 @@
+"""Write and read the checkpoint of a training: one safetensors file, with what is no tensor as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from encoder.base import EncoderError
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Replace the checkpoint in `folder`. One file, renamed into place: a killed write leaves the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{CHECKPOINT_FILE}.tmp"
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(content, temporary, metadata={"state": json.dumps(state)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(folder / CHECKPOINT_FILE)
+
+
+def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Read the checkpoint in `folder`: its tensors, on the CPU, and its state; None where there is none.
+
+    Raises:
+        EncoderError: it is damaged.
+    """
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {folder} to begin again") from None
+
+
+def remove(folder: Path) -> None:
+    """Remove the checkpoint and its folder, where they are."""
+    for name in (CHECKPOINT_FILE, f".{CHECKPOINT_FILE}.tmp"):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,80 @@
+"""Hold the labelled rows an encoder is trained on, as texts and arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from encoder.base import EncoderError
+
+Kind = Literal["single", "multi", "regression"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Hold n texts and their targets: single (n,) int64, multi (n, classes) bool, regression (n,) float64."""
+
+    texts: list[str]
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Say what one training head learns.
+
+    Attributes:
+        name: distinct among the tasks of a training.
+        kind: "single" label, "multi" label, "regression".
+        classes: in the order of the targets' numbers or columns; empty for regression.
+        train, validation: what is learned from, and what early stopping looks at.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    train: Rows
+    validation: Rows
+
+    def __post_init__(self) -> None:
+        for split, rows in (("training", self.train), ("validation", self.validation)):
+            if len(rows.texts) != len(rows.targets) or len(rows) == 0:
+                raise EncoderError(
+                    f"task {self.name}: {split} needs as many targets as texts and at least one, "
+                    f"not {len(rows.targets)} and {len(rows.texts)}"
+                )
+        targets = self.train.targets
+        if self.kind == "single" and len(np.unique(targets)) < 2:
+            raise EncoderError(f"task {self.name}: the training rows have one class only; training needs two")
+        if self.kind == "multi" and not targets.any():
+            raise EncoderError(f"task {self.name}: no training row has a label")
+        if self.kind == "regression" and not targets.std() > 0:
+            raise EncoderError(f"task {self.name}: all training rows have the same value {targets[0]}")
+
+    @property
+    def outputs(self) -> int:
+        """Return the number of outputs of the task's head."""
+        return len(self.classes) or 1
+
+
+def digest(tasks: list[Task], unlabelled: list[str]) -> str:
+    """Return the hex SHA-256 over all texts and targets, so that a checkpoint is resumed on the same rows only."""
+    found = hashlib.sha256()
+
+    def add(texts: list[str]) -> None:
+        for text in texts:
+            content = text.encode("utf-8", "surrogatepass")
+            found.update(len(content).to_bytes(8, "little") + content)
+
+    for task in tasks:
+        add([task.name, task.kind, *task.classes])
+        for rows in (task.train, task.validation):
+            add(rows.texts)
+            found.update(np.ascontiguousarray(rows.targets).tobytes())
+    add(unlabelled)
+    return found.hexdigest()

@@ -1,0 +1,156 @@
+"""Train an encoder on many tasks at once, with the bits it will store in view.
+
+After Du et al. (Findings of EMNLP 2020): an encoder trained on several tasks serves tasks it never saw. Texts → features of
+several layers and positions → scaled → projected, where fewer or more bits than features are asked for → signs, with a
+straight-through gradient → one linear head a task, which is thrown away. Knows no file format but its checkpoint's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encoder import checkpoint
+from encoder.base import EncoderError
+from encoder.bundle import Bundle, LongTexts
+from encoder.calibrate import check_sample, first_projection, mean_thresholds, uncut
+from encoder.encode import Encoder
+from encoder.model import choose_device, choose_precision, load_model
+from encoder.student import Student, repeatable
+from encoder.tasks import Task, digest
+from encoder.tokenize import Tokenizer
+from encoder.train_options import TrainOptions
+from encoder.trainable import learned_adapter
+from encoder.trainer import Diverged, Progress, Trainer
+
+
+def train(
+    base: str,
+    tasks: list[Task],
+    sample: list[str],
+    *,
+    name: str,
+    layers: tuple[int, ...] = (-1,),
+    positions: tuple[str, ...] = ("mean",),
+    bits: int | None = None,
+    prefix: str = "",
+    max_tokens: int | None = None,
+    long_texts: LongTexts = "truncate",
+    unlabelled: list[str] | None = None,
+    options: TrainOptions | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    source: str = "",
+    checkpoint_folder: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Bundle:
+    """Train a base model on tasks; gives a bundle with what was learned as its adapter.
+
+    The same call gives the same bundle on the same machine (CPU; on a GPU where its kernels allow).
+
+    Args:
+        base: a base model (see `encoder.base`).
+        tasks: what is learned, at least one.
+        sample: a mix of the texts to be coded, at least 64: the thresholds are its means, with the final weights.
+        bits: bits a code. None cuts every pooled dimension at its mean, which forgets least; a number learns a projection,
+            from where `encoder.calibrate.make` would put it.
+        unlabelled: texts of the kind to be coded, for the term that keeps the base model's similarities.
+        precision: "auto", "float32" or "bfloat16" of the transformer's products; weights are float32.
+        source: says where the texts are from, for the bundle's description.
+        checkpoint_folder: where a checkpoint is kept and, where it holds one of this very call, gone on from. It is removed
+            by `checkpoint.remove`, when the bundle is safe, and where the training cannot go on.
+        report: is told the progress.
+
+    Raises:
+        EncoderError: what cannot be trained, before anything is computed; a loss that is no number.
+    """
+    options = options or TrainOptions()
+    unlabelled = list(unlabelled or ()) if options.keep else []
+    _check_names(tasks)
+    raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
+    check_sample(sample, bits, raw.bits)
+    if max(raw.pooling.layers) == 0:
+        raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
+    chosen = choose_device(device)
+    half = choose_precision(precision, chosen) is torch.bfloat16
+    found = raw.find_base()
+    pad_id = found.config().get("pad_token_id") or 0
+    tokenizer = Tokenizer(found.folder, min(raw.max_tokens, options.train_tokens), prefix, "truncate", 0, pad_id)
+    with repeatable(chosen):
+        # The reference precision, as in `make`.
+        features = Encoder(raw, device=device, precision="float32").features(sample)
+        projection, how = first_projection(features, bits, options.seed)
+        torch.manual_seed(options.seed)
+        student = Student(raw, tasks, options, features, projection, chosen, half)
+        reference = None
+        if options.keep:
+            reference = load_model(found.folder, max(raw.pooling.layers), chosen, torch.float32)
+        trainer = Trainer(student, reference, tokenizer, pad_id, tasks, unlabelled, options)
+        run_id = _run_id(raw, tasks, unlabelled, sample, bits, half, options)
+        try:
+            trainer.run(checkpoint_folder, run_id, report)
+        except Diverged:
+            if checkpoint_folder is not None:
+                checkpoint.remove(checkpoint_folder)  # the same call would come to the same end
+            raise
+        untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)
+        adapter = learned_adapter(student.learned, untouched, options)
+        projection = student.bit_layer.projection(options.average)
+    cut = dataclasses.replace(raw, adapter=adapter)
+    if projection is not None:
+        cut = dataclasses.replace(cut, bits=projection.shape[1], projection=projection, thresholds=projection[0] * 0)
+        how |= {"projection": f"learned, from {how['projection']}"}
+    features = Encoder(cut, device=device, precision="float32").features(sample)
+    return dataclasses.replace(
+        cut,
+        thresholds=mean_thresholds(features),
+        calibration={"texts": len(sample), "thresholds": "mean of each dimension", "source": source} | how,
+        training=_record(tasks, unlabelled, options, trainer),
+    )
+
+
+def _check_names(tasks: list[Task]) -> None:
+    if not tasks:
+        raise EncoderError("training needs at least one task")
+    name, times = Counter(task.name for task in tasks).most_common(1)[0]
+    if times > 1:
+        raise EncoderError(f"task {name!r} is named twice; name each task once")
+
+
+def _run_id(
+    raw: Bundle,
+    tasks: list[Task],
+    unlabelled: list[str],
+    sample: list[str],
+    bits: int | None,
+    half: bool,
+    options: TrainOptions,
+) -> str:
+    """Return a hash of all that decides what is learned."""
+    decisive = [raw.fingerprint, bits, half, dataclasses.asdict(options), digest(tasks, [*unlabelled, *sample])]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _record(tasks: list[Task], unlabelled: list[str], options: TrainOptions, trainer: Trainer) -> dict[str, Any]:
+    """Say how the encoder was trained. Nothing of when or how fast: the same call gives the same bytes."""
+    history = [{key: value for key, value in entry.items() if key != "counts"} for entry in trainer.history]
+    return {
+        "tasks": [
+            {"name": t.name, "kind": t.kind, "outputs": t.outputs, "train_rows": len(t.train)}
+            | {"validation_rows": len(t.validation)}
+            for t in tasks
+        ],
+        "unlabelled_texts": len(unlabelled),
+        "options": dataclasses.asdict(options),
+        "steps": trainer.step,
+        "best_step": trainer.best_step,
+        "history_of": "losses against guessing, scores of the training heads on bits before weights were averaged",
+        "history": history,
+    }

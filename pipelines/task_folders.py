@@ -1,0 +1,96 @@
+"""Read folders of labelled tasks: `info.json`, `train.parquet`, `validation.parquet`; a test split is left alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoder.tasks import Rows, Task
+from heads.errors import HeadError
+from heads.labels import to_targets
+from pipelines.labelled import DataError, check_classes, read_columns, read_labelled
+
+SPLITS = ("train", "validation")
+_KINDS = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
+
+
+def find_folders(names: Sequence[str]) -> list[Path]:
+    """Check that task folders are there, whole, and each named once; a task is called what its folder is called.
+
+    Raises:
+        DataError: names the first folder that cannot be used, and why.
+    """
+    folders: dict[str, Path] = {}
+    for name in names:
+        folder = Path(name).resolve()
+        if not folder.is_dir():
+            raise DataError(f"--tasks {name} is not a folder")
+        if not (folder / "info.json").is_file():
+            inside = sorted(path.parent.name for path in folder.glob("*/info.json"))
+            hint = f"; name the task folders in it: {', '.join(inside[:3])}, …" if inside else ""
+            raise DataError(f"{name} holds no info.json and is not a task's folder{hint}")
+        for split in SPLITS:
+            if not (folder / f"{split}.parquet").is_file():
+                raise DataError(f"{name} holds no {split}.parquet; a task needs a training and a validation split")
+        if folder.name in folders:
+            other = folders[folder.name]
+            where = "" if other == folder else f" ({other} and {folder}); rename one of the folders"
+            raise DataError(f"task {folder.name!r} is named twice{where}")
+        folders[folder.name] = folder
+    return list(folders.values())
+
+
+def read_task(folder: Path, text_field: str = "text", label_field: str = "label") -> Task:
+    """Read one task: its kind and classes by `info.json`, or by its labels where that does not say.
+
+    Rows without text are left out with a warning, as annotate rejects them.
+
+    Raises:
+        DataError: a split that cannot be read, a label that `info.json` does not list or that only validation rows have,
+            one class only.
+    """
+    try:
+        info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
+        listed = [str(label) for label in info.get("labels") or ()]
+        kind = info.get("kind")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{folder / 'info.json'} cannot be read: {error}") from None
+    if kind is not None and kind not in _KINDS:
+        raise DataError(f"{folder / 'info.json'} says kind {kind!r}; choose from {', '.join(_KINDS)}")
+    if len(set(listed)) < len(listed):
+        raise DataError(f"{folder / 'info.json'} lists a label twice")
+    kind = _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed))
+    splits = {s: read_labelled(str(folder / f"{s}.parquet"), text_field, label_field, kind) for s in SPLITS}
+    if listed and kind != "regression":
+        for split, (_, labels) in splits.items():
+            _check_listed(folder, split, labels, listed, kind)
+    try:
+        classes = check_classes(splits, kind)
+        classes = () if kind == "regression" else tuple(listed or classes)
+        rows = {s: Rows(texts, to_targets(labels, kind, classes).values) for s, (texts, labels) in splits.items()}
+    except (DataError, HeadError) as error:
+        raise DataError(f"task {folder.name}: {error}") from None
+    return Task(folder.name, kind, classes, rows["train"], rows["validation"])
+
+
+def _guess_kind(path: Path, label_field: str, has_classes: bool) -> str:
+    (labels,) = read_columns(str(path), [label_field])
+    first: Any = next((label for label in labels if label is not None), None)
+    if isinstance(first, (list, tuple, np.ndarray)):
+        return "multi"
+    is_number = isinstance(first, (int, float)) and not isinstance(first, bool)
+    return "regression" if is_number and not has_classes else "single"
+
+
+def _check_listed(folder: Path, split: str, labels: list, listed: list[str], kind: str) -> None:
+    found = {name for row in labels for name in ([row] if kind == "single" else row)}
+    if unknown := sorted(found - set(listed)):
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise DataError(
+            f"task {folder.name}: {split}.parquet has labels that info.json does not list: "
+            f"{', '.join(map(repr, unknown[:3]))}{more}"
+        )

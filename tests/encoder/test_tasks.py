@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from encoder import EncoderError
+from encoder.tasks import Rows, digest
+from tests.encoder.labelled import make_task
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "message"),
+    [
+        ("single", np.zeros(4, np.int64), "task loud: the training rows have one class only"),
+        ("multi", np.zeros((4, 3), bool), "task loud: no training row has a label"),
+        ("regression", np.full(4, 2.5), "task loud: all training rows have the same value 2.5"),
+        ("single", np.zeros(3, np.int64), "as many targets as texts and at least one, not 3 and 4"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(kind, targets, message):
+    with pytest.raises(EncoderError, match=message):
+        dataclasses.replace(make_task(kind=kind), train=Rows(["good"] * 4, targets))
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(EncoderError, match="validation needs as many"):
+        dataclasses.replace(make_task(), validation=Rows([], np.empty(0, np.int64)))
+
+
+def test_the_digest_follows_every_text_and_target():
+    task = make_task()
+    first = digest([task], ["a"])
+    assert digest([make_task()], ["a"]) == first
+    other = Rows(task.train.texts, 1 - task.train.targets)
+    for changed in (
+        digest([dataclasses.replace(task, train=other)], ["a"]),
+        digest([dataclasses.replace(task, validation=task.train)], ["a"]),
+        digest([dataclasses.replace(task, name="x")], ["a"]),
+        digest([task], ["b"]),
+        digest([task], []),
+        digest([task], ["a", ""]),
+    ):
+        assert changed != first

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import encoder
+from encoder import EncoderError, bits, checkpoint, trainer
+from encoder.train import train
+from encoder.train_options import TrainOptions
+from encoder.validation import score
+from tests.conftest import random_texts
+from tests.encoder.labelled import make_task
+
+QUICK = TrainOptions(steps=12, head_steps=4, batch_texts=16, eval_steps=6, checkpoint_steps=4, eval_rows=40)
+TASKS = [make_task("loud", "single"), make_task("themes", "multi", seed=1), make_task("stars", "regression", seed=2)]
+SAMPLE = random_texts(100, seed=7)
+
+
+def quick(tiny_base, **changes):
+    options = {k: changes.pop(k) for k in list(changes) if k in {f.name for f in dataclasses.fields(TrainOptions)}}
+    arguments = {"name": "x", "layers": (2, 3), "max_tokens": 32, "device": "cpu", "precision": "float32"} | changes
+    tasks = arguments.pop("tasks", TASKS)
+    sample = arguments.pop("sample", SAMPLE)
+    return train(str(tiny_base), tasks, sample, options=dataclasses.replace(QUICK, **options), **arguments)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step: int):
+    """Give a reporter that ends the training when it is told of a step."""
+
+    def report(progress):
+        if progress.step >= step:
+            raise Killed
+
+    return report
+
+
+@pytest.mark.parametrize("number", [None, 16, 128])
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_every_kind_of_task_trains_into_a_bundle_that_encodes(tiny_base, adapter, number):
+    bundle = quick(tiny_base, adapter=adapter, bits=number)
+    assert bundle.bits == (number or 64)
+    assert (bundle.projection is None) == (number is None)
+    ones = bits.unpack(encoder.load(bundle, "cpu").encode(SAMPLE).bits).mean(0)
+    assert ((ones > 0.05) & (ones < 0.95)).all()  # thresholds at the mean of the final weights
+
+
+def test_thresholds_are_the_means_of_the_final_weights(tiny_base):
+    bundle = quick(tiny_base)
+    features = encoder.load(bundle, "cpu", "float32").features(SAMPLE)
+    np.testing.assert_allclose(bundle.thresholds, features.mean(0), atol=1e-5)
+
+
+def test_the_same_call_gives_the_same_bytes_and_another_seed_others(tiny_base):
+    first, second, other = (quick(tiny_base, seed=seed).files() for seed in (0, 0, 1))
+    assert first == second
+    assert first["adapter.safetensors"] != other["adapter.safetensors"]
+
+
+def test_training_leaves_the_random_state_of_the_process_alone(tiny_base):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    quick(tiny_base)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_encoder_learns_what_its_frozen_bits_cannot_tell(tiny_base):
+    task = make_task(train=600, validation=200)
+    losses = []
+    bundle = quick(
+        tiny_base, tasks=[task], steps=200, head_steps=40, batch_texts=32, eval_steps=40, eval_rows=200, keep=0.0,
+        average=1.0, learning_rate=2e-3, dropout=0.0, report=lambda p: losses.append(p.losses["loud"]),
+    )  # fmt: skip
+    history = bundle.training["history"]
+    assert history[0]["step"] == 40
+    assert max(entry["mean_score"] for entry in history) > history[0]["mean_score"] + 0.05
+    assert losses[-1] < losses[0] - 0.1
+    assert bundle.training["best_step"] in [entry["step"] for entry in history]
+
+
+def test_keeping_holds_the_similarities_of_the_base(tiny_base):
+    texts = random_texts(200, seed=9)
+    base = encoder.load(quick(tiny_base, average=1e-6), "cpu", "float32").features(texts)
+
+    def similarity(bundle) -> float:
+        features = encoder.load(bundle, "cpu", "float32").features(texts)
+        signs = [np.where(f > f.mean(0), 1, -1) for f in (base, features)]
+        first, second = ((s @ s.T)[np.triu_indices(len(s), 1)] for s in signs)
+        return float(np.corrcoef(first, second)[0, 1])
+
+    shared = {"steps": 80, "average": 1.0, "learning_rate": 3e-3, "tasks": TASKS[:1], "unlabelled": random_texts(300)}
+    free, kept = (similarity(quick(tiny_base, keep=weight, **shared)) for weight in (0.0, 10.0))
+    assert kept > free
+
+
+def test_the_average_lies_between_the_base_and_what_was_learned(tiny_base):
+    whole, half = (dict(quick(tiny_base, average=average).adapter.additions()) for average in (1.0, 0.5))
+    for name in whole:
+        np.testing.assert_allclose(2 * half[name], whole[name], atol=2e-3 * np.abs(whole[name]).max() + 1e-7)
+
+
+def test_progress_tells_losses_and_scores_of_every_task(tiny_base, monkeypatch):
+    monkeypatch.setattr(trainer, "REPORT_STEPS", 5)
+    told = []
+    quick(tiny_base, report=told.append)
+    assert [progress.step for progress in told] == [5, 6, 10, 12, 15, 16]
+    assert [bool(progress.scores) for progress in told] == [False, True, False, True, False, True]
+    assert set(told[-1].scores) == {"loud", "themes", "stars"}
+    assert set(told[-1].losses) == {"loud", "themes", "stars", "keep"}
+    assert told[-1].seconds_left == 0
+
+
+def test_training_stops_when_the_mean_score_no_longer_rises(tiny_base, monkeypatch):
+    scores = iter([0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.9])
+    monkeypatch.setattr(trainer.validation, "score", lambda *a: next(scores))
+    bundle = quick(tiny_base, tasks=TASKS[:1], steps=100, eval_steps=3, patience=3)
+    assert bundle.training["best_step"] == 9
+    assert bundle.training["steps"] == 18
+
+
+def test_scores_of_the_heads_own_steps_are_not_the_best(tiny_base, monkeypatch):
+    scores = iter([0.9, 0.2, 0.1])
+    monkeypatch.setattr(trainer.validation, "score", lambda *a: next(scores))
+    assert quick(tiny_base, tasks=TASKS[:1], head_steps=6, steps=12).training["best_step"] == 12
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("step", [4, 6, 12])
+def test_a_stopped_training_resumes_to_the_same_bytes(tiny_base, tmp_path, monkeypatch, adapter, step):
+    monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
+    call = {"adapter": adapter, "bits": 16, "unlabelled": random_texts(50)}
+    with pytest.raises(Killed):
+        quick(tiny_base, **call, checkpoint_folder=tmp_path / "c", report=killed_at(step + 1))
+    assert checkpoint.read(tmp_path / "c")[1]["step"] == step
+    seen = []
+    resumed = quick(tiny_base, **call, checkpoint_folder=tmp_path / "c", report=lambda p: seen.append(p.step))
+    assert seen[0] == step + 1
+    assert resumed.files() == quick(tiny_base, **call).files()
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 1e-5}, {"tasks": TASKS[:2]}, {"bits": 16}, {"sample": SAMPLE[1:]}]
+)
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(tiny_base, tmp_path, monkeypatch, change):
+    monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
+    with pytest.raises(Killed):
+        quick(tiny_base, checkpoint_folder=tmp_path / "c", report=killed_at(5))
+    with pytest.raises(EncoderError, match=r"with other rows or options, at step 4; .* remove that folder"):
+        quick(tiny_base, checkpoint_folder=tmp_path / "c", **change)
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_nothing(tiny_base, tmp_path, monkeypatch):
+    real, calls = trainer.objective.row_losses, []
+
+    def broken(logits, targets, kind):
+        calls.append(kind)
+        return real(logits, targets, kind) * (float("nan") if len(calls) > 25 else 1)
+
+    monkeypatch.setattr(trainer.objective, "row_losses", broken)
+    with pytest.raises(
+        EncoderError, match=r"diverged at step \d+: the loss is nan; nothing was written: take a smaller"
+    ):
+        quick(tiny_base, checkpoint_folder=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_gradient_that_is_no_number_stops_too(tiny_base, monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *a: torch.tensor(float("inf")))
+    with pytest.raises(EncoderError, match="the gradient's norm is inf"):
+        quick(tiny_base)
+
+
+def test_a_large_batch_in_several_passes_learns_the_same(tiny_base):
+    shared = {"keep": 0.0, "bit_dropout": 0.0, "dropout": 0.0, "steps": 3, "average": 1.0, "tasks": TASKS[:1]}
+    one, several = (dict(quick(tiny_base, batch_tokens=tokens, **shared).adapter.additions()) for tokens in (8192, 64))
+    for name in one:
+        assert np.corrcoef(one[name].ravel(), several[name].ravel())[0, 1] > 0.9
+
+
+def test_what_was_trained_is_written_down(tiny_base):
+    record = quick(tiny_base, unlabelled=["good film"] * 5, source="made up").training
+    assert [task["name"] for task in record["tasks"]] == ["loud", "themes", "stars"]
+    assert record["tasks"][1] == {
+        "name": "themes", "kind": "multi", "outputs": 3, "train_rows": 200, "validation_rows": 60
+    }  # fmt: skip
+    assert record["unlabelled_texts"] == 5
+    assert record["options"]["steps"] == 12
+    assert set(record["history"][-1]) == {"step", "losses", "scores", "mean_score"}
+
+
+def test_scores_are_those_of_the_bits_the_bundle_stores(tiny_base, monkeypatch):
+    """Validation looks at signs: heads given the bundle's own codes say the same."""
+    kept = {}
+    real = trainer.Trainer.run
+
+    def run(self, *arguments):
+        real(self, *arguments)
+        kept["student"] = self._student
+
+    monkeypatch.setattr(trainer.Trainer, "run", run)
+    task = TASKS[0]
+    bundle = quick(tiny_base, tasks=[task], average=1.0, steps=30, eval_steps=17, head_steps=4)
+    codes = encoder.load(bundle, "cpu", "float32").encode(task.validation.texts[:40]).bits
+    signs = torch.from_numpy(bits.unpack(codes).astype(np.float32) * 2 - 1)
+    logits = kept["student"].logits(0, signs).detach().numpy()
+    best = max(entry["mean_score"] for entry in bundle.training["history"] if entry["step"] > 4)
+    assert score(logits, task.validation.targets[:40], "single") == pytest.approx(best, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": []}, "at least one task"),
+        ({"tasks": [TASKS[0], TASKS[0]]}, "task 'loud' is named twice"),
+        ({"sample": SAMPLE[:20]}, "at least 64 texts, 20 were given"),
+        ({"bits": 12}, "positive multiple of 8, not 12"),
+        ({"layers": (9,)}, "layer 9 is asked for"),
+        ({"layers": (0,)}, "no layer can be trained"),
+        ({"train_layers": 4}, "there are 3 layers up to the highest one pooled"),
+        ({"max_tokens": 100}, "over what .* can read"),
+        ({"device": "tpu"}, "choose from auto, cpu, cuda"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(tiny_base, change, message):
+    with pytest.raises(EncoderError, match=message):
+        quick(tiny_base, **change)

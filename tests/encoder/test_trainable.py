@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from encoder import EncoderError, Pooling
+from encoder.model import load_model, merge
+from encoder.student import pooled
+from encoder.train_options import TrainOptions
+from encoder.trainable import learned_adapter, open_layers, trained_layers
+
+CPU = torch.device("cpu")
+IDS = torch.arange(4, 16).reshape(2, 6)
+MASK = torch.ones(2, 6, dtype=torch.bool)
+
+
+def opened(tiny_base, **options):
+    options = TrainOptions(**options)
+    model = load_model(tiny_base, 3, CPU, torch.float32)
+    return model, open_layers(trained_layers(model, options.train_layers), options), options
+
+
+def features(model) -> torch.Tensor:
+    with torch.no_grad():
+        return pooled(model, Pooling((1, 2, 3)), IDS, MASK, half=False)
+
+
+def move(parameters) -> None:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter += 0.05 * torch.randn_like(parameter)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_opening_changes_nothing_yet(tiny_base, adapter):
+    model, parameters, _ = opened(tiny_base, adapter=adapter)
+    assert torch.equal(features(model), features(load_model(tiny_base, 3, CPU, torch.float32)))
+    assert parameters
+    assert {id(p) for p in model.parameters() if p.requires_grad} == set(map(id, parameters.values()))
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("count", [1, 2, None])
+def test_only_the_highest_layers_move(tiny_base, adapter, count):
+    model, parameters, _ = opened(tiny_base, adapter=adapter, train_layers=count)
+    first = 3 - (count or 3)
+    assert {int(name.split(".")[2]) for name in parameters} == set(range(first, 3))
+    move(parameters)
+    before = features(load_model(tiny_base, 3, CPU, torch.float32))
+    after = features(model)
+    below = 32 * first
+    assert torch.equal(before[:, :below], after[:, :below])
+    assert not torch.isclose(before[:, below:], after[:, below:]).all()
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_the_adapter_taken_out_gives_the_trained_model(tiny_base, adapter):
+    model, parameters, options = opened(tiny_base, adapter=adapter, average=1.0, rank=4 if adapter == "lora" else None)
+    move(parameters)
+    plain = load_model(tiny_base, 3, CPU, torch.float32)
+    found = learned_adapter(parameters, plain, options)
+    merge(plain, found)
+    torch.testing.assert_close(features(plain), features(model), atol=5e-3, rtol=5e-3)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_an_average_goes_part_of_the_way(tiny_base, adapter):
+    _, parameters, _ = opened(tiny_base, adapter=adapter)
+    move(parameters)
+    base = load_model(tiny_base, 3, CPU, torch.float32)
+    half, whole = (
+        dict(learned_adapter(parameters, base, TrainOptions(adapter=adapter, average=a)).additions()) for a in (0.5, 1)
+    )
+    for name, addition in whole.items():
+        np.testing.assert_allclose(2 * half[name], addition, atol=2e-3 * np.abs(addition).max())
+
+
+def test_full_differences_can_be_cut_to_a_rank(tiny_base):
+    _, parameters, _ = opened(tiny_base, adapter="full")
+    move(parameters)
+    base = load_model(tiny_base, 3, CPU, torch.float32)
+    whole, cut = (learned_adapter(parameters, base, TrainOptions(adapter="full", rank=rank)) for rank in (None, 2))
+    assert len(cut.content) < len(whole.content) / 3
+    assert {name for name, _ in cut.additions()} == {name for name, _ in whole.additions()}
+
+
+def test_more_layers_than_there_are_is_refused(tiny_base):
+    with pytest.raises(EncoderError, match="train_layers is 4 but there are 3 layers"):
+        opened(tiny_base, train_layers=4)
+
+
+def test_weights_that_grew_beyond_float16_are_refused(tiny_base):
+    _, parameters, options = opened(tiny_base, adapter="full")
+    with torch.no_grad():
+        next(iter(parameters.values())).fill_(1e6)
+    with pytest.raises(EncoderError, match="grew beyond float16; take a smaller learning rate"):
+        learned_adapter(parameters, load_model(tiny_base, 3, CPU, torch.float32), options)
