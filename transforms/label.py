@@ -119,7 +119,9 @@ class _LabelCodes(beam.DoFn):
                 return
         try:
             logits = block.logits.get(self.head.task)
-            table = labels_table(self.head, block.table["id"], self.head.logits(block.bits) if logits is None else logits)
+            table = labels_table(
+                self.head, block.table["id"], self.head.logits(block.bits) if logits is None else logits
+            )
         except Exception as error:  # whatever one head throws, the others go on
             report_failure(self.store, block.unit, f"label-{self.head.task}", error)
             return
