@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from encoder import bits as bit_packing
+from encoder import packed
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
@@ -65,6 +66,10 @@ class Encoder:
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
         self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype, bundle.adapter)
+        # On a GPU padded batches keep the launches few; the processor gains from every token that is not there.
+        self._packs = self.device.type == "cpu" and packed.can_pack(self._model)
+        if self._packs:
+            packed.prepare(self._model)
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None
         if bundle.projection is not None:
@@ -109,26 +114,39 @@ class Encoder:
         order = np.argsort(-lengths, kind="stable")
         done = 0
         while done < len(order):
-            # The first of a batch is its longest, so it decides how many rows fit.
-            rows = order[done : done + max(1, self.batch_tokens // int(lengths[order[done]]))]
-            ids, mask = windows.batch(rows, self._pad_id)
+            rows = order[done : done + self._batch_rows(lengths[order[done:]])]
             try:
-                features = self._forward(torch.from_numpy(ids), torch.from_numpy(mask))
+                features, batch_tokens = self._run(windows, rows)
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
                 # From here on for good: what did not fit once will not fit next time.
-                self.batch_tokens = max(ids.size // 2, int(lengths[rows[0]]))
+                longest = int(lengths[rows[0]])
+                self.batch_tokens = max(longest * len(rows) // 2, longest)
                 torch.cuda.empty_cache()
                 _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
                 continue
-            yield rows, features, ids.size
+            yield rows, features, batch_tokens
             done += len(rows)
 
+    def _batch_rows(self, lengths: np.ndarray) -> int:
+        """Return how many of the windows of `lengths` tokens, longest first, fit into one batch: at least one."""
+        if self._packs:
+            # No more windows than tokens fit, so that many need to be looked at.
+            return max(
+                1, int(np.searchsorted(np.cumsum(lengths[: self.batch_tokens]), self.batch_tokens, side="right"))
+            )
+        return max(1, self.batch_tokens // int(lengths[0]))
+
     @torch.inference_mode()
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Run one batch: ids (n, tokens) int64 and mask (n, tokens) bool in, features (n, bits) float32 out."""
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
-        pooled = self.bundle.pooling(hidden, mask)
-        return pooled if self._projection is None else pooled @ self._projection
+    def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:
+        """Run one batch of windows, longest first: features (w, bits) float32 on the device, and the tokens run."""
+        if self._packs:
+            packing = packed.Packing.of(windows.lengths[rows])
+            hidden = packed.forward(self._model, torch.from_numpy(windows.joined(rows)), packing)
+            pooled, tokens = packed.pool(self.bundle.pooling, hidden, packing), packing.tokens
+        else:
+            ids, mask = (torch.from_numpy(array).to(self.device) for array in windows.batch(rows, self._pad_id))
+            hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+            pooled, tokens = self.bundle.pooling(hidden, mask), ids.numel()
+        return pooled if self._projection is None else pooled @ self._projection, tokens

@@ -43,8 +43,12 @@ class Windows:
         lengths = self.lengths[windows]
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids = np.full(mask.shape, pad_id, np.int64)
-        ids[mask] = np.concatenate([self.ids[self.starts[w] : self.starts[w + 1]] for w in windows])
+        ids[mask] = self.joined(windows)
         return ids, mask
+
+    def joined(self, windows: np.ndarray) -> np.ndarray:
+        """Lay some windows end to end: ids (their tokens,) int64."""
+        return np.concatenate([self.ids[self.starts[w] : self.starts[w + 1]] for w in windows]).astype(np.int64)
 
 
 class Tokenizer:

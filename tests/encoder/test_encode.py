@@ -93,9 +93,19 @@ def test_a_long_text_is_cut_and_marked(tiny):
 
 
 def test_padded_tokens_are_what_went_through_the_model(tiny):
-    codes = tiny.encode(["good"] * 3 + ["good " * 10])
-    assert codes.n_tokens.sum() == 21
-    assert codes.padded_tokens == 48
+    pads = padding(tiny)
+    for model, tokens in ((tiny, 21), (pads, 48)):
+        codes = model.encode(["good"] * 3 + ["good " * 10])
+        assert codes.n_tokens.sum() == 21
+        assert codes.padded_tokens == tokens
+
+
+def padding(model):
+    """Return the same encoder as it is where texts cannot be packed."""
+    pads = with_changes(model)
+    pads._packs = False
+    pads._model.set_attn_implementation("sdpa")
+    return pads
     assert tiny.encode(["good", "bad"]).padded_tokens == 6
 
 
@@ -189,14 +199,14 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog)
     texts = random_texts(64, seed=11)
     expected = tiny.encode(texts)
     small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
-    forward = small._forward
+    run = small._run
 
-    def scarce(ids, mask):
-        if ids.numel() > 300:
+    def scarce(windows, rows):
+        if windows.lengths[rows].sum() > 300:
             raise torch.OutOfMemoryError("no more")
-        return forward(ids, mask)
+        return run(windows, rows)
 
-    monkeypatch.setattr(small, "_forward", scarce)
+    monkeypatch.setattr(small, "_run", scarce)
     with caplog.at_level(logging.WARNING):
         codes = small.encode(texts)
     assert bit_packing.differing_share(codes.bits, expected.bits) < 1e-3
@@ -207,10 +217,10 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog)
 def test_one_text_too_large_for_memory_is_an_error(tiny, monkeypatch):
     small = Encoder(tiny.bundle, device="cpu", precision="float32")
 
-    def never(ids, mask):
+    def never(windows, rows):
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr(small, "_forward", never)
+    monkeypatch.setattr(small, "_run", never)
     with pytest.raises(torch.OutOfMemoryError):
         small.encode(["good"])
 
@@ -248,9 +258,12 @@ def test_every_pooling_makes_codes_of_its_width(tiny, positions):
     assert model.encode(random_texts(9)).bits.shape == (9, bits // 8)
 
 
-@pytest.mark.parametrize("family", ["roberta", "mpnet", "distilbert", "electra", "gpt2", "llama"])
-def test_other_families_of_models_encode_without_regard_to_padding(family, tmp_path, tiny_base):
-    """A text's features are the same alone and beside a longer one: masks and position ids are right."""
+FAMILIES = ["bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert", "electra", "gpt2", "llama"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_models_gives_what_transformers_gives(family, tmp_path, tiny_base):
+    """Masks, position ids and, where texts are packed, attention are right: each text as if it were alone."""
     import transformers
 
     small = {"vocab_size": 200, "max_position_embeddings": 80}
@@ -278,8 +291,31 @@ def test_other_families_of_models_encode_without_regard_to_padding(family, tmp_p
         overlap_tokens=8,
     )
     model = Encoder(bundle, device="cpu", precision="float32")
-    together = model.features(["good film", "a long dull plot of the story was not very good and great"])
-    np.testing.assert_allclose(together[0], model.features(["good film"])[0], atol=2e-5)
+    assert model._packs == (family in ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"))
+    texts = ["good film", "a long dull plot of the story was not very good and great", "bad film", "great"]
+    together = model.features(texts)
+    alone = AutoModel.from_pretrained(tmp_path).eval()
+    for text, features in zip(texts, together):
+        ids = torch.tensor([model._tokenizer([text]).ids.tolist()])
+        with torch.no_grad():
+            hidden = alone(input_ids=ids, output_hidden_states=True).hidden_states
+        vectors = [hidden[k][0].mean(0) if position == "mean" else hidden[k][0, -1] for k in (1, 2)]
+        np.testing.assert_allclose(features, torch.cat(vectors).numpy(), atol=2e-5)
+
+
+def test_no_padding_goes_through_a_packed_model(tiny):
+    codes = tiny.encode(random_texts(50, seed=12))
+    assert codes.padded_tokens == codes.n_tokens.sum()
+
+
+@pytest.mark.parametrize("positions", [("cls",), ("mean",), ("max",), ("last",), ("first_3",)])
+def test_packed_and_padded_texts_have_the_same_features(tiny, positions):
+    pooling = Pooling(layers=(0, 2), positions=positions)
+    bits = pooling.dim(32)
+    packs = with_changes(tiny, pooling=pooling, bits=bits, thresholds=np.zeros(bits, np.float32))
+    pads = padding(packs)
+    texts = random_texts(60, seed=13)
+    np.testing.assert_allclose(packs.features(texts), pads.features(texts), atol=2e-5)
 
 
 def test_an_encoder_decoder_is_refused(tmp_path, tiny_base):
