@@ -158,3 +158,10 @@ def test_an_adapter_of_another_model_is_refused(tiny_base, tensors, message):
     model = load_model(tiny_base, 3, torch.device("cpu"), torch.float32)
     with pytest.raises(EncoderError, match=message):
         merge(model, Adapter(tensors))
+
+
+def test_an_encoder_of_the_embeddings_alone_encodes(tiny_base):
+    from encoder.calibrate import make
+
+    bundle = make(str(tiny_base), random_texts(80), name="x", layers=(0,), device="cpu")
+    assert encoder.load(bundle, "cpu").encode(["good film"]).bits.shape == (1, 4)

@@ -51,7 +51,18 @@ def test_a_missing_required_option_is_a_usage_error():
 
 
 @pytest.mark.parametrize(
-    "module", ["annotate", "status", "verify", "train_heads", "make_encoder", "bundled_heads", "cli"]
+    "module",
+    [
+        "annotate",
+        "status",
+        "verify",
+        "train_heads",
+        "make_encoder",
+        "train_encoder",
+        "zero_shot_head",
+        "bundled_heads",
+        "cli",
+    ],
 )
 def test_every_program_runs_as_a_module(module):
     done = subprocess.run(
