@@ -14,7 +14,7 @@ import numpy as np
 import encoder
 from benchmarks import corpus
 from benchmarks.agreement import agreement
-from benchmarks.harness import Contender, Report, Table, in_thread, interleave, reason
+from benchmarks.harness import Contender, Report, Table, in_thread, interleave, reason, say
 from benchmarks.rivals import Rival, Task, pipeline_best, pipeline_defaults
 from benchmarks.rivals import sentence_transformers_best as st_best
 from benchmarks.rivals import sentence_transformers_defaults as st_defaults
@@ -142,6 +142,7 @@ def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
     """Build every rival that can be built; the others by their name with the reason."""
     rivals, absent = [], {}
     for name, build in RIVALS.items():
+        say(f"preparing {name}")
         try:
             rival = in_thread(lambda build=build: build(task))
             in_thread(lambda rival=rival: rival.encode(task.tune[:2]))

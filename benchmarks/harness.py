@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,10 +156,16 @@ def interleave(contenders: Sequence[Contender], rounds: int, clock: Callable[[],
         if contender.warm_up is not None:
             attempt(contender, contender.warm_up)
     for round_ in range(rounds):
+        say(f"round {round_ + 1} of {rounds}: {len(left)} contenders")
         first = round_ % max(1, len(left))
         for contender in [*left[first:], *left[:first]]:
             attempt(contender, contender.run)
     return timing
+
+
+def say(what: str) -> None:
+    """Tell who waits what is being done, on standard error."""
+    print(f"  … {what}", file=sys.stderr, flush=True)
 
 
 def reason(error: BaseException) -> str:

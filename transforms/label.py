@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator
 
@@ -34,8 +35,7 @@ class LabelBlock:
 
 def labels_table(head: Head, ids: pa.ChunkedArray, logits: np.ndarray) -> pa.Table:
     """Label n documents by one head's logits (n, classes) float32, laid out as the store keeps labels."""
-    metadata = {"task": head.task, "head": head.fingerprint, "encoder": head.encoder_fingerprint, "kind": head.kind}
-    schema = with_metadata(labels_schema(head.kind), metadata)
+    schema = _labels_schema(head.task, head.fingerprint, head.encoder_fingerprint, head.kind)
     names = pa.array(head.labels, pa.string())
     if head.kind == "single":
         index, score = head.predict_from(logits)
@@ -50,6 +50,11 @@ def labels_table(head: Head, ids: pa.ChunkedArray, logits: np.ndarray) -> pa.Tab
     else:
         columns = [pa.array(head.predict_from(logits), pa.float32())]
     return pa.Table.from_arrays([ids, *columns], schema=schema)
+
+
+@functools.lru_cache(maxsize=None)
+def _labels_schema(task: str, head: str, encoder: str, kind: str) -> pa.Schema:
+    return with_metadata(labels_schema(kind), {"task": task, "head": head, "encoder": encoder, "kind": kind})
 
 
 class ScoreCodes(beam.PTransform):
