@@ -52,7 +52,7 @@ def labels_table(head: Head, ids: pa.ChunkedArray, logits: np.ndarray) -> pa.Tab
     return pa.Table.from_arrays([ids, *columns], schema=schema)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _labels_schema(task: str, head: str, encoder: str, kind: str) -> pa.Schema:
     return with_metadata(labels_schema(kind), {"task": task, "head": head, "encoder": encoder, "kind": kind})
 
