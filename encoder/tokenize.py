@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ class Tokenizer:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         text = np.asarray(text_of, np.int64)
         return Windows(
-            ids=np.fromiter((i for window in ids for i in window), np.int32, int(starts[-1])),
+            ids=np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(starts[-1])),
             starts=starts,
             text=text,
             n_tokens=np.bincount(text, weights=lengths, minlength=len(texts)).astype(np.int32),
