@@ -46,12 +46,12 @@ def make_words(count: int, rng: np.random.Generator) -> list[str]:
     """Make `count` distinct words of random letters, the short ones first."""
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     weights = 1 / np.arange(3, 29)
-    found: set[str] = set()
+    found: dict[str, None] = {}
     while len(found) < count:
         lengths = 2 + rng.poisson(4, count)
         drawn = rng.choice(letters, lengths.sum(), p=weights / weights.sum())
-        found.update(map("".join, np.split(drawn, np.cumsum(lengths)[:-1])))
-    return sorted(found, key=lambda word: (len(word), word))[:count]
+        found |= dict.fromkeys(map("".join, np.split(drawn, np.cumsum(lengths)[:-1])))
+    return sorted(list(found)[:count], key=len)
 
 
 def draw(words: list[str], count: int, rng: np.random.Generator) -> np.ndarray:
