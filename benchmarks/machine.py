@@ -36,6 +36,8 @@ def describe() -> dict[str, Any]:
         "simd": [name for name in _SIMD if found.get(name) is True],
         "native_bfloat16": has_bfloat16(),
         "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -43,15 +45,17 @@ def describe() -> dict[str, Any]:
 
 
 def header() -> tuple[str, dict[str, Any]]:
-    """Return the header for people, in three lines, and the same for programs."""
+    """Return the header for people, in three lines or four, and the same for programs."""
     about = describe()
     bfloat16 = "native bfloat16" if about["native_bfloat16"] else "no native bfloat16"
-    lines = (
+    lines = [
         f"{about['processor']}, {about['cores']} cores ({', '.join(about['simd']) or 'SIMD unknown'}; {bfloat16}), "
         f"{about['torch_threads']} torch threads, load before {about['load_before']}",
         f"{about['system']}, Python {about['python']}",
         ", ".join(f"{name} {found}" for name, found in about["packages"].items()),
-    )
+    ]
+    if about["gpus"]:
+        lines.insert(1, f"{', '.join(about['gpus'])}, CUDA {about['cuda']}")
     return "\n".join(lines), about
 
 

@@ -27,12 +27,17 @@ def model_flops(token_counts: Iterable[int], layers: int, width: int, inner: int
     return layers * sum(layer_flops(int(tokens), width, inner) for tokens in token_counts)
 
 
-def plain_products(batch_tokens: int, width: int, inner: int, dtype: torch.dtype) -> Callable[[], None]:
-    """Return what runs one layer's six products on (batch_tokens, width) activations, and nothing else."""
+def plain_products(
+    batch_tokens: int, width: int, inner: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> Callable[[], None]:
+    """Return what runs one layer's six products on (batch_tokens, width) activations, and nothing else.
+
+    On a GPU it returns when they are launched, not when they are done.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator).to(dtype)
+        return torch.randn(shape, generator=generator).to(device, dtype)
 
     outer, middle = random(batch_tokens, width), random(batch_tokens, inner)
     square = [random(width, width) for _ in range(4)]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 def pack(ones: np.ndarray) -> np.ndarray:
@@ -10,6 +15,16 @@ def pack(ones: np.ndarray) -> np.ndarray:
     if ones.ndim != 2 or ones.shape[1] % 8:
         raise ValueError(f"codes need shape (n, bits) with bits a multiple of 8, not {ones.shape}")
     return np.packbits(ones, axis=1, bitorder="big")
+
+
+def pack_tensor(ones: torch.Tensor) -> torch.Tensor:
+    """Pack booleans (n, bits) into bytes (n, bits // 8) uint8 as `pack` does, on the device they are on."""
+    import torch
+
+    if ones.ndim != 2 or ones.shape[1] % 8:
+        raise ValueError(f"codes need shape (n, bits) with bits a multiple of 8, not {tuple(ones.shape)}")
+    values = 1 << torch.arange(7, -1, -1, dtype=torch.uint8, device=ones.device)  # the first bit is the highest
+    return (ones.unflatten(1, (-1, 8)) * values).sum(2, dtype=torch.uint8)
 
 
 def unpack(codes: np.ndarray) -> np.ndarray:

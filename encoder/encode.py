@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 
 from encoder import bits as bit_packing
-from encoder import packed
+from encoder import packed, varlen
+from encoder.ahead import ahead, cut_chunks
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
@@ -19,6 +21,7 @@ from encoder.tokenize import Tokenizer, Windows
 # Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
 # activations stay in the processor's cache (CPU) or in memory (GPU).
 DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 16384}
+CHUNK_BATCHES = 2  # batches' worth of tokens that are tokenised at a time, where that overlaps with the model
 
 _log = logging.getLogger(__name__)
 
@@ -66,10 +69,11 @@ class Encoder:
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
         self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype, bundle.adapter)
-        # On a GPU padded batches keep the launches few; the processor gains from every token that is not there.
-        self._packs = self.device.type == "cpu" and packed.can_pack(self._model)
+        self._varlen = varlen.available(self._model, self.device, self.dtype)
+        self._packs = self._varlen or (self.device.type == "cpu" and packed.can_pack(self._model))
         if self._packs:
-            packed.prepare(self._model)
+            (varlen if self._varlen else packed).prepare(self._model)
+        self._ahead = self.device.type == "cuda"  # a processor has no core to spare for tokenising meanwhile
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None
         if bundle.projection is not None:
@@ -77,6 +81,12 @@ class Encoder:
 
     def encode(self, texts: list[str]) -> Codes:
         """Encode n texts into `Codes` of n rows, in their order."""
+        codes = self._encode_ahead(texts) if self._ahead else self._encode_at_once(texts)
+        return_free_memory()
+        return codes
+
+    def _encode_at_once(self, texts: list[str]) -> Codes:
+        """Encode on a device that computes while it is called."""
         windows = self._tokenizer(texts)
         ones = np.empty((len(texts), self.bits), bool)
         padded_tokens = 0
@@ -87,9 +97,29 @@ class Encoder:
         else:
             features, padded_tokens = self._average(windows, len(texts))
             np.greater(features, self.bundle.thresholds, out=ones)
-        codes = Codes(bit_packing.pack(ones), windows.n_tokens, windows.truncated, padded_tokens)
-        return_free_memory()
-        return codes
+        return Codes(bit_packing.pack(ones), windows.n_tokens, windows.truncated, padded_tokens)
+
+    @torch.inference_mode()
+    def _encode_ahead(self, texts: list[str]) -> Codes:
+        """Encode on a device that computes by itself: threads tokenise the next chunk, bits come back once, at the end."""
+        n_tokens, truncated = np.empty(len(texts), np.int32), np.empty(len(texts), bool)
+        order = np.empty(len(texts), np.int64)  # the text of each row of `codes`
+        codes = torch.empty((len(texts), self.bits // 8), dtype=torch.uint8, device=self.device)
+        done = padded_tokens = 0
+        most_tokens = self.bundle.max_tokens if self.bundle.long_texts == "truncate" else None
+        chunks = cut_chunks(texts, CHUNK_BATCHES * self.batch_tokens, most_tokens)
+        with contextlib.closing(ahead(lambda chunk: self._tokenizer([texts[i] for i in chunk]), chunks)) as tokenised:
+            for chunk, windows in zip(chunks, tokenised):
+                n_tokens[chunk], truncated[chunk] = windows.n_tokens, windows.truncated
+                for rows, features, batch_tokens in self._texts(windows, len(chunk)):
+                    part = slice(done, done + len(rows))
+                    order[part] = chunk[rows]
+                    codes[part] = bit_packing.pack_tensor(features > self._thresholds)
+                    done += len(rows)
+                    padded_tokens += batch_tokens
+        bits = np.empty(codes.shape, np.uint8)
+        bits[order] = codes.cpu().numpy()
+        return Codes(bits, n_tokens, truncated, padded_tokens)
 
     def features(self, texts: list[str]) -> np.ndarray:
         """Return what the thresholds cut: (n, bits) float32, after the projection where there is one."""
@@ -108,6 +138,16 @@ class Encoder:
         counts = np.bincount(windows.text, minlength=n)[:, None]
         return np.add.reduceat(of_window, first, axis=0) / counts.astype(np.float32), padded_tokens
 
+    def _texts(self, windows: Windows, n: int) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
+        """Run n texts: (their numbers, features (texts, bits) float32 on the device, tokens run), windows averaged."""
+        if len(windows.text) == n:
+            yield from self._batches(windows)
+            return
+        rows, features, batch_tokens = zip(*self._batches(windows))
+        in_order = varlen.to_device(np.argsort(np.concatenate(rows)), self.device)
+        borders = varlen.to_device(np.searchsorted(windows.text, np.arange(n + 1)), self.device)
+        yield np.arange(n), varlen.average(torch.cat(features)[in_order], borders), sum(batch_tokens)
+
     def _batches(self, windows: Windows) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run all windows, longest first: (their numbers, features (w, bits) float32 on the device, tokens run)."""
         lengths = windows.lengths
@@ -122,7 +162,8 @@ class Encoder:
                     raise
                 # From here on for good: what did not fit once will not fit next time.
                 longest = int(lengths[rows[0]])
-                self.batch_tokens = max(longest * len(rows) // 2, longest)
+                tokens = int(lengths[rows].sum()) if self._packs else longest * len(rows)
+                self.batch_tokens = max(tokens // 2, longest)
                 torch.cuda.empty_cache()
                 _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
                 continue
@@ -131,22 +172,28 @@ class Encoder:
 
     def _batch_rows(self, lengths: np.ndarray) -> int:
         """Return how many of the windows of `lengths` tokens, longest first, fit into one batch: at least one."""
+        most_tokens = self.batch_tokens
+        if self._ahead:  # batches of like size: a small last one takes as many launches as a full one
+            tokens = int(lengths.sum())
+            most_tokens = -(-tokens // -(-tokens // most_tokens))
         if self._packs:
             # No more windows than tokens fit, so that many need to be looked at.
-            return max(
-                1, int(np.searchsorted(np.cumsum(lengths[: self.batch_tokens]), self.batch_tokens, side="right"))
-            )
-        return max(1, self.batch_tokens // int(lengths[0]))
+            return max(1, int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right")))
+        return max(1, most_tokens // int(lengths[0]))
 
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:
         """Run one batch of windows, longest first: features (w, bits) float32 on the device, and the tokens run."""
-        if self._packs:
+        if self._varlen:
+            batch = varlen.Batch.of(windows.joined(rows), windows.lengths[rows], self._model, self.device)
+            hidden = varlen.forward(self._model, batch)
+            pooled, tokens = varlen.pool(self.bundle.pooling, hidden, batch.borders), len(batch.ids)
+        elif self._packs:
             packing = packed.Packing.of(windows.lengths[rows])
             hidden = packed.forward(self._model, torch.from_numpy(windows.joined(rows)), packing)
             pooled, tokens = packed.pool(self.bundle.pooling, hidden, packing), packing.tokens
         else:
-            ids, mask = (torch.from_numpy(array).to(self.device) for array in windows.batch(rows, self._pad_id))
+            ids, mask = (varlen.to_device(array, self.device) for array in windows.batch(rows, self._pad_id))
             hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
             pooled, tokens = self.bundle.pooling(hidden, mask), ids.numel()
         return pooled if self._projection is None else pooled @ self._projection, tokens

@@ -41,7 +41,7 @@ class Pooling:
 
     def dim(self, width: int) -> int:
         """Return the number of features for a model of `width` hidden units."""
-        vectors = sum(_first_k(position) or 1 for position in self.positions)
+        vectors = sum(first_k(position) or 1 for position in self.positions)
         return width * len(self.layers) * vectors
 
     def __call__(self, hidden: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor:
@@ -73,12 +73,13 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, position: str) -> torch.Tenso
         return hidden[:, 0]
     if position == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    k = _first_k(position)
+    k = first_k(position)
     kept = torch.where(mask.unsqueeze(2), hidden, 0.0)[:, :k]  # a shorter text leaves zeros
     missing = k - kept.shape[1]
     return torch.nn.functional.pad(kept, (0, 0, 0, missing)).flatten(1)
 
 
-def _first_k(position: str) -> int | None:
+def first_k(position: str) -> int | None:
+    """Return K of "first_K", None of every other position."""
     match = _FIRST_K.fullmatch(position)
     return int(match[1]) if match else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,9 @@ class Windows:
 
     def joined(self, windows: np.ndarray) -> np.ndarray:
         """Lay some windows end to end: ids (their tokens,) int64."""
-        return np.concatenate([self.ids[self.starts[w] : self.starts[w + 1]] for w in windows]).astype(np.int64)
+        lengths = self.lengths[windows]
+        shift = self.starts[windows] - (np.cumsum(lengths) - lengths)  # from where a window will lie to where it lies
+        return self.ids[np.repeat(shift, lengths) + np.arange(lengths.sum())].astype(np.int64)
 
 
 class Tokenizer:
@@ -84,7 +87,7 @@ class Tokenizer:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         text = np.asarray(text_of, np.int64)
         return Windows(
-            ids=np.fromiter((i for window in ids for i in window), np.int32, int(starts[-1])),
+            ids=np.fromiter(itertools.chain.from_iterable(ids), np.int32, int(starts[-1])),
             starts=starts,
             text=text,
             n_tokens=np.bincount(text, weights=lengths, minlength=len(texts)).astype(np.int32),

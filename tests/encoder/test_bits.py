@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from encoder import bits
 
@@ -40,3 +41,18 @@ def test_differing_share_counts_bits_not_bytes():
     assert bits.differing_share(a, a) == 0
     with pytest.raises(ValueError, match="shapes"):
         bits.differing_share(a, b[:, :1])
+
+
+def test_a_tensor_is_packed_as_an_array_is():
+    ones = np.random.default_rng(3).random((50, 24)) < 0.5
+    packed = bits.pack_tensor(torch.from_numpy(ones))
+    assert packed.dtype == torch.uint8
+    assert np.array_equal(packed.numpy(), np.packbits(ones, axis=1))
+    assert bits.pack_tensor(torch.ones(1, 8, dtype=torch.bool)).tolist() == [[255]]
+    assert bits.pack_tensor(torch.zeros(0, 16, dtype=torch.bool)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 7)])
+def test_a_tensor_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="multiple of 8"):
+        bits.pack_tensor(torch.zeros(shape, dtype=torch.bool))

@@ -1,0 +1,155 @@
+"""Run a transformer over texts laid end to end on a GPU: attention in all texts is one launch, whatever their lengths.
+
+The same as `encoder.packed`, which takes texts of equal length together: on a processor that is fast, on a GPU hundreds of
+launches a layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from encoder.packed import can_pack
+from encoder.pooling import Pooling, first_k
+
+ATTENTION = "encode_once_varlen"  # its name among transformers' attention functions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Hold texts end to end, on one device.
+
+    Attributes:
+        ids: (tokens,) int64.
+        positions: (tokens,) int64, as the model's family counts them.
+        borders: (texts + 1,) int32, where each text begins, and the end of the last one.
+        longest: tokens of the longest text.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    borders: torch.Tensor
+    longest: int
+
+    @classmethod
+    def of(cls, ids: np.ndarray, lengths: np.ndarray, model: torch.nn.Module, device: torch.device) -> Batch:
+        """Lay out texts of `lengths` (n,) tokens, whose ids (tokens,) int64 lie end to end."""
+        positions = count_positions(ids, lengths, getattr(model.embeddings, "padding_idx", None))
+        borders = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return cls(*(to_device(array, device) for array in (ids, positions, borders)), int(lengths.max()))
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy an array to a device; to a GPU without waiting for it."""
+    tensor = torch.from_numpy(array)
+    # Only from pinned memory is a copy asynchronous. torch keeps that memory until the copy is done.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def kernel() -> Callable[..., torch.Tensor] | None:
+    """Return torch's attention over texts end to end; None before torch 2.10."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
+
+
+def available(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `forward` can run this model there: its family, the precision, and the kernel, which is tried out."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or not can_pack(model):
+        return False
+    attend = kernel()
+    if attend is None:
+        _log.warning("this torch has no attention over texts of different lengths; texts are padded. 2.10 has it")
+        return False
+    heads = model.config.num_attention_heads
+    two = torch.zeros(2, heads, model.config.hidden_size // heads, dtype=dtype, device=device)
+    borders = torch.tensor([0, 1, 2], dtype=torch.int32, device=device)
+    try:
+        return bool(attend(two, two, two, borders, borders, 1, 1).isfinite().all())
+    except RuntimeError as error:  # not built in, an older GPU, a head of an odd size
+        _log.warning("texts are padded, as attention over texts of different lengths does not run here: %s", error)
+        return False
+
+
+def prepare(model: torch.nn.Module) -> None:
+    """Make a model ready for `forward`; it takes no padded batches any more."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    model.set_attn_implementation(ATTENTION)
+
+
+def forward(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """Run one batch: hidden states by layer, each (tokens, width)."""
+    states = model(
+        input_ids=batch.ids[None], position_ids=batch.positions[None], output_hidden_states=True, batch=batch
+    )
+    return tuple(state[0] for state in states.hidden_states)
+
+
+def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], borders: torch.Tensor) -> torch.Tensor:
+    """Pool hidden states, each (tokens, width), of texts between `borders` (n + 1,) into (n, dim) float32."""
+    pooled = [
+        _pool(hidden[layer].float(), borders, position) for layer in pooling.layers for position in pooling.positions
+    ]
+    return torch.cat(pooled, dim=1)
+
+
+def average(rows: torch.Tensor, borders: torch.Tensor) -> torch.Tensor:
+    """Average the rows (m, width) float32 between `borders` (n + 1,): (n, width); always in the same order."""
+    # `unsafe` leaves out a check of the borders for which the processor would wait for the GPU.
+    return torch.segment_reduce(rows, "mean", offsets=borders, unsafe=True)
+
+
+def count_positions(ids: np.ndarray, lengths: np.ndarray, padding: int | None) -> np.ndarray:
+    """Count each text's positions, (tokens,) int64: from 0, or as RoBERTa's family does where `padding` is its id."""
+    first = np.cumsum(lengths) - lengths
+    if padding is None:
+        return np.arange(len(ids)) - np.repeat(first, lengths)
+    counted = ids != padding  # it counts from the padding id on, and does not count padding
+    seen = np.cumsum(counted)
+    before = np.repeat(seen[first] - counted[first], lengths)
+    return np.where(counted, seen - before, 0) + padding
+
+
+def _pool(hidden: torch.Tensor, borders: torch.Tensor, position: str) -> torch.Tensor:
+    """Pool one layer (tokens, width) float32 at one position: (n, width), or (n, K * width) of "first_K"."""
+    if position == "mean":
+        return average(hidden, borders)
+    if position == "max":
+        return torch.segment_reduce(hidden, "max", offsets=borders, unsafe=True)
+    if position == "cls":
+        return hidden[borders[:-1]]
+    if position == "last":
+        return hidden[borders[1:] - 1]
+    rows = borders[:-1, None] + torch.arange(first_k(position), device=borders.device)  # (n, K)
+    there = rows < borders[1:, None]
+    kept = hidden[rows.clamp(max=len(hidden) - 1)]  # (n, K, width)
+    return torch.where(there[..., None], kept, 0.0).flatten(1)  # a shorter text leaves zeros
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    batch: Batch,
+    scaling: float | None = None,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each text: query, key, value (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, size)
+    usual = q.shape[-1] ** -0.5
+    if scaling is not None and scaling != usual:
+        q = q * (scaling / usual)
+    # No more than these arguments are the same in all versions of torch that have the kernel.
+    return kernel()(q, k, v, batch.borders, batch.borders, batch.longest, batch.longest)[None], None

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import encoder
+from benchmarks import child, gpu, random_model
+from benchmarks.random_model import SHAPES
+from benchmarks.rivals_gpu import best_rival, padded_loop, sentence_transformers
+from encoder import bits
+from tests.conftest import optional
+
+# Stands in the way of what a machine with torch and transformers alone has not.
+WITHOUT = """
+import sys
+for name in ("apache_beam", "pyarrow", "sentence_transformers", "pandas", "sklearn"):
+    sys.modules[name] = None
+from benchmarks.gpu import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module", params=list(SHAPES))
+def made(request, tmp_path_factory):
+    """Give a tiny random model: its shape, its folder, words, its tokenizer."""
+    shape = SHAPES[request.param].tiny()
+    rng = np.random.default_rng(0)
+    words = random_model.make_words(500, rng)
+    tokenizer = random_model.train_tokenizer(shape, words, rng)
+    folder = random_model.save(shape, tokenizer, tmp_path_factory.mktemp("random"), gpu.MOST_TOKENS)
+    return shape, folder, words, tokenizer
+
+
+def test_a_machine_with_torch_and_transformers_alone_runs_it(tmp_path):
+    options = ["--device", "cpu", "--quick", "--cases", "roberta-large-corpus", "--output", str(tmp_path / "lines")]
+    ended = child.run([sys.executable, "-c", WITHOUT, *options], {"OMP_NUM_THREADS": "1"})
+    found = json.loads((tmp_path / "lines").read_text())
+    assert found["case"] == "roberta-large-corpus"
+    assert set(found["contenders"]) == {gpu.OURS, gpu.RIVAL, gpu.TOKENISING}
+    assert all(contender["per_second"] > 0 for contender in found["contenders"].values())
+    assert "sentence-transformers is not installed" in found["settings"][gpu.RIVAL]
+    assert 0 < found["share_of_plain_products"] < 1
+    assert found["bits_differing_from_float32"] == 0
+    assert "Beside plain matrix products" in ended.printed
+
+
+def test_words_are_distinct_and_the_frequent_ones_short():
+    rng = np.random.default_rng(0)
+    words = random_model.make_words(2000, rng)
+    assert len(set(words)) == 2000
+    drawn = [len(words[i]) for i in random_model.draw(words, 5000, rng)]
+    assert np.mean(drawn) < np.mean([len(word) for word in words])
+    assert max(random_model.draw(words[:3], 1000, rng)) == 2
+
+
+@pytest.mark.parametrize("tokens", [3, 32, 500])
+def test_texts_have_about_the_tokens_asked_for(made, tokens):
+    _, _, words, tokenizer = made
+    texts = random_model.make_texts(tokenizer, words, np.full(40, tokens), seed=0)
+    found = [len(tokenizer.encode(text).ids) for text in texts]
+    assert len(texts) == 40
+    assert min(found) >= 3
+    assert abs(np.mean(found) - tokens) < 3
+
+
+def test_lengths_have_the_corpus_spread(tmp_path):
+    drawn = random_model.draw_lengths(20_000, random_model.CORPUS_LENGTHS, seed=0)
+    assert 20 < np.median(drawn) < 28  # 24 tokens; the mean is 40
+    assert 35 < drawn.mean() < 45
+    assert drawn.max() == 512
+    (tmp_path / "own.json").write_text(json.dumps({"texts": [0, 0, 0, 3, 0, 1]}))
+    own = random_model.draw_lengths(400, tmp_path / "own.json", seed=0)
+    assert set(own.tolist()) == {3, 5}
+    assert 250 < (own == 3).sum() < 350
+
+
+def test_rivals_give_the_encoders_vectors(made):
+    shape, folder, words, tokenizer = made
+    optional("sentence_transformers")
+    texts = random_model.make_texts(tokenizer, words, np.arange(3, 43), seed=1)
+    wanted = encoder.load(gpu._bundle(folder, shape), "cpu", "float32").features(texts)
+    for build in (sentence_transformers, padded_loop):
+        found = build(folder, torch.device("cpu"), gpu.MOST_TOKENS)(texts, 7)
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, wanted, atol=0.03)
+
+
+def test_the_rival_is_taken_at_its_best_batch_size(made, monkeypatch):
+    from benchmarks import rivals_gpu
+
+    used = []
+
+    def build(*_):
+        return lambda texts, size: used.append(size)
+
+    monkeypatch.setattr(rivals_gpu, "sentence_transformers", build)
+    monkeypatch.setattr(rivals_gpu, "best_setting", lambda sizes, run: sizes[1])
+    encode, note = best_rival(made[1], torch.device("cpu"), 512, ["a"], (2, 4, 8))
+    encode(["b"])
+    assert used[-1] == 4
+    assert note == "sentence-transformers; SDPA, batches of 4"
+
+
+def test_differing_bits_are_told_apart(made):
+    shape, folder, words, tokenizer = made
+    texts = random_model.make_texts(tokenizer, words, np.full(300, 12), seed=1)
+    half = encoder.load(gpu._bundle(folder, shape), "cpu", "bfloat16")
+    codes = half.encode(texts).bits
+    share = gpu._differing(texts, codes, half)
+    assert 0 < share < 0.1
+    assert gpu._differing(texts, ~codes, half) == pytest.approx(1 - share, abs=1e-4)
+    assert bits.differing_share(codes, codes) == 0
+
+
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_tiny_shapes_differ_in_size_alone(name):
+    shape = SHAPES[name]
+    assert shape.tiny().family == shape.family
+    assert all(
+        small < large for small, large in zip(dataclasses.astuple(shape.tiny())[1:], dataclasses.astuple(shape)[1:])
+    )
