@@ -14,7 +14,7 @@ from encoder import packed
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
-from encoder.tokenize import Tokenizer, Windows
+from encoder.tokenize import Tokenizer, Windows, rows_that_fit
 
 # Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
 # activations stay in the processor's cache (CPU) or in memory (GPU).
@@ -61,7 +61,7 @@ class Encoder:
         self.dtype = choose_precision(precision, self.device)
         self.batch_tokens = batch_tokens or DEFAULT_BATCH_TOKENS[self.device.type]
         base = bundle.find_base()
-        self._pad_id = base.config().get("pad_token_id") or 0
+        self._pad_id = base.pad_id
         self._tokenizer = Tokenizer(
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
@@ -136,7 +136,7 @@ class Encoder:
             return max(
                 1, int(np.searchsorted(np.cumsum(lengths[: self.batch_tokens]), self.batch_tokens, side="right"))
             )
-        return max(1, self.batch_tokens // int(lengths[0]))
+        return rows_that_fit(int(lengths[0]), self.batch_tokens)
 
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:

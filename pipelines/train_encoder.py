@@ -32,8 +32,8 @@ def run(argv: Sequence[str]) -> Bundle:
     check_free(output)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
     unlabelled = [text for path in options.unlabelled for text in read_texts(path, options.text_field)]
-    if unlabelled and not (how.keep and how.unlabelled_share):
-        _log.warning("--unlabelled texts only set thresholds: --keep or --unlabelled_share is 0")
+    if unlabelled and not ((how.keep or how.rebuild) and how.unlabelled_share):
+        _log.warning("--unlabelled texts only set thresholds: --unlabelled_share is 0, or --keep and --rebuild are")
     piles = [task.train.texts for task in tasks] + ([unlabelled] if unlabelled else [])
     sample = draw_evenly(piles, options.calibrate_rows, how.seed)
     from encoder import checkpoint  # loads torch: only once the files are known to be good

@@ -12,24 +12,29 @@ from pipelines.options import Parser, add_bundle_arguments
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
     "average": (float, "A", "share of the way from the base's weights to the trained ones that is kept"),
-    "keep": (float, "W", "weight of keeping the base model's similarities between texts"),
-    "train_layers": (int, "K", "only the highest K layers up to the pooling move; default: all"),
-    "rank": (int, "R", "of the low-rank adapter (default: 16); with full: differences are cut to it after training"),
+    "keep": (float, "W", "weight of keeping the base model's similarities between texts; 0: leave it out"),
+    "rebuild": (
+        float,
+        "W",
+        "weight of rebuilding the base model's highest pooled layer from the bits; 0: leave it out",
+    ),
+    "train_layers": (int, "K", "the highest K layers up to the pooling move; default: down to the lowest pooled"),
+    "rank": (int, "R", "of lora's products (default: 16); full's differences are cut to it at the end (default: 128)"),
     "bit_dropout": (float, "SHARE", "share of the bits that training heads do not see"),
     "unlabelled_share": (float, "SHARE", "of a batch, where there are --unlabelled texts"),
 }
 _STEPS = {
     "steps": (int, "N", "batches on which the encoder learns"),
-    "head_steps": (int, "N", "batches before them, on which only the training heads learn"),
+    "head_steps": (int, "N", "batches before them, on which only the training heads learn; they start fitted"),
     "batch_texts": (int, "N", "texts a batch"),
     "batch_tokens": (int, "N", "padded tokens a pass; a larger batch takes several"),
     "train_tokens": (int, "N", "longer texts are cut here in training"),
-    "learning_rate": (float, "LR", "of the encoder; default: 3e-4 for lora, 5e-5 for full"),
-    "head_learning_rate": (float, "LR", "of the training heads"),
+    "learning_rate": (float, "LR", "of the encoder"),
+    "head_learning_rate": (float, "LR", "of the training heads and the decoder"),
     "weight_decay": (float, "D", "of the training heads"),
     "warmup_share": (float, "SHARE", "of the steps, on which the rate rises"),
     "dropout": (float, "P", "in the layers that move"),
-    "gradient_norm": (float, "N", "gradients are clipped to it"),
+    "gradient_norm": (float, "N", "the encoder's gradients are clipped to it"),
     "sampling_power": (float, "P", "tasks are drawn by their size to this power"),
     "eval_steps": (int, "N", "steps between validations"),
     "eval_rows": (int, "N", "validation rows a task that are looked at"),
@@ -57,7 +62,9 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
         metavar="DIR",
         help="folders with info.json, train.parquet, validation.parquet",
     )
-    data.add_argument("--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep")
+    data.add_argument(
+        "--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep and --rebuild"
+    )
     data.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
     data.add_argument("--label_field", default="label", metavar="F", help="column with the label")
     data.add_argument(
@@ -72,7 +79,10 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     add_bundle_arguments(parser.add_argument_group("encoder"))
     not_forgetting = parser.add_argument_group("what moves, and not forgetting")
     not_forgetting.add_argument(
-        "--adapter", choices=("lora", "full"), default=TrainOptions.adapter, help="low-rank products, or all weights"
+        "--adapter",
+        choices=("lora", "full"),
+        default=TrainOptions.adapter,
+        help="all weights of layers that move, or low-rank products",
     )
     _add(not_forgetting, _NOT_FORGETTING)
     _add(parser.add_argument_group("training"), _STEPS)
