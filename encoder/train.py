@@ -20,11 +20,12 @@ import torch
 
 from encoder import checkpoint, warm_start
 from encoder.base import EncoderError
-from encoder.bundle import Bundle, LongTexts, default_overlap
-from encoder.calibrate import check_sample, first_projection, mean_thresholds, uncut
+from encoder.bundle import Bundle, default_overlap
+from encoder.calibrate import check_sample, first_projection, mean_thresholds
 from encoder.encode import Encoder
 from encoder.model import choose_device, choose_precision, load_model
 from encoder.repeatable import repeatable
+from encoder.settings import BundleSettings
 from encoder.student import Student
 from encoder.tasks import Task, digest
 from encoder.tokenize import Tokenizer
@@ -34,17 +35,10 @@ from encoder.trainer import Diverged, Progress, Trainer
 
 
 def train(
-    base: str,
+    settings: BundleSettings,
     tasks: list[Task],
     sample: list[str],
     *,
-    name: str,
-    layers: tuple[int, ...] = (-1,),
-    positions: tuple[str, ...] = ("mean",),
-    bits: int | None = None,
-    prefix: str = "",
-    max_tokens: int | None = None,
-    long_texts: LongTexts = "truncate",
     unlabelled: list[str] | None = None,
     options: TrainOptions | None = None,
     device: str = "auto",
@@ -58,11 +52,10 @@ def train(
     The same call gives the same bundle on the same machine (CPU; on a GPU where its kernels allow).
 
     Args:
-        base: a base model (see `encoder.base`).
+        settings: what the bundle is made of. `bits` None cuts every pooled dimension at its mean, which forgets least; a
+            number learns a projection, from where `encoder.calibrate.make` would put it.
         tasks: what is learned, at least one.
         sample: a mix of the texts to be coded, at least 64: the thresholds are its means, with the final weights.
-        bits: bits a code. None cuts every pooled dimension at its mean, which forgets least; a number learns a projection,
-            from where `encoder.calibrate.make` would put it.
         unlabelled: texts of the kind to be coded, for the terms that hold on to the base model.
         precision: "auto", "float32" or "bfloat16" of the transformer's products; weights are float32.
         source: says where the texts are from, for the bundle's description.
@@ -76,19 +69,19 @@ def train(
     options = options or TrainOptions()
     unlabelled = list(unlabelled or ()) if options.keep or options.rebuild else []
     _check_names(tasks)
-    raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
-    check_sample(sample, bits, raw.bits)
+    raw = settings.uncut()
+    check_sample(sample, settings.bits, raw.bits)
     if max(raw.pooling.layers) == 0:
         raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
     chosen = choose_device(device)
     half = choose_precision(precision, chosen) is torch.bfloat16
     found = raw.find_base()
     short = _cut_short(raw, options.train_tokens)
-    tokenizer = Tokenizer(found.folder, short.max_tokens, prefix, short.long_texts, 0, found.pad_id)
+    tokenizer = Tokenizer(found.folder, short.max_tokens, short.prefix, short.long_texts, 0, found.pad_id)
     with repeatable(chosen):
         # The reference precision, as in `make`.
         features = Encoder(raw, device=device, precision="float32").features(sample)
-        projection, how = first_projection(features, bits, options.seed)
+        projection, how = first_projection(features, settings.bits, options.seed)
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
@@ -97,7 +90,7 @@ def train(
             if options.rebuild:
                 warm_start.start_decoder(student, features)
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
-        run_id = _run_id(raw, tasks, unlabelled, sample, bits, half, options)
+        run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
         except Diverged:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from encoder import Bundle
 from encoder.bundle import check_free
+from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of
 from pipelines.labelled import draw_evenly, read_texts
 from pipelines.task_folders import find_folders, read_task
@@ -41,16 +42,9 @@ def run(argv: Sequence[str]) -> Bundle:
 
     checkpoint_folder = output.with_name(f"{output.resolve().name}.training")
     bundle = train(
-        options.base,
+        bundle_settings(options),
         tasks,
         sample,
-        name=options.name or output.resolve().name,
-        layers=tuple(options.layers),
-        positions=tuple(options.pooling),
-        bits=options.bits,
-        prefix=options.prefix,
-        max_tokens=options.max_tokens,
-        long_texts=options.long_texts,
         unlabelled=unlabelled,
         options=how,
         device=options.device,

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from encoder.train_options import TrainOptions
-from pipelines.options import Parser, add_bundle_arguments
+from pipelines.bundle_options import add_bundle_arguments
+from pipelines.options import Parser, add_shared
 
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
@@ -19,7 +20,7 @@ _NOT_FORGETTING = {
         "weight of rebuilding the base model's highest pooled layer from the bits; 0: leave it out",
     ),
     "train_layers": (int, "K", "the highest K layers up to the pooling move; default: down to the lowest pooled"),
-    "rank": (int, "R", "of lora's products (default: 16); full's differences are cut to it at the end (default: 128)"),
+    "rank": (int, "R", "of lora's products, 16 at first; full's differences are cut to it at the end, 128 at first"),
     "bit_dropout": (float, "SHARE", "share of the bits that training heads do not see"),
     "unlabelled_share": (float, "SHARE", "of a batch, where there are --unlabelled texts"),
 }
@@ -65,8 +66,7 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     data.add_argument(
         "--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep and --rebuild"
     )
-    data.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
-    data.add_argument("--label_field", default="label", metavar="F", help="column with the label")
+    add_shared(data, "text_field", "label_field")
     data.add_argument(
         "--calibrate_rows",
         type=int,
@@ -77,18 +77,17 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     data.add_argument("--source", default="", metavar="TEXT", help="where the rows are from; default: the tasks' names")
     data.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; checkpoints in DIR.training")
     add_bundle_arguments(parser.add_argument_group("encoder"))
+    parser.set_defaults(layers=[-3, -2, -1])  # keep more as bits than the last alone
     not_forgetting = parser.add_argument_group("what moves, and not forgetting")
     not_forgetting.add_argument(
         "--adapter",
         choices=("lora", "full"),
         default=TrainOptions.adapter,
-        help="all weights of layers that move, or low-rank products",
+        help="full: all weights of layers that move; lora: low-rank products",
     )
     _add(not_forgetting, _NOT_FORGETTING)
     _add(parser.add_argument_group("training"), _STEPS)
-    running = parser.add_argument_group("running")
-    running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    running.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the products")
+    add_shared(parser.add_argument_group("running"), "device", "precision")
     known = parser.parse_args(list(argv))
     names = ["adapter", *_NOT_FORGETTING, *_STEPS]
     return known, TrainOptions(**{name: getattr(known, name) for name in names})
