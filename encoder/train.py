@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from encoder import checkpoint, warm_start
@@ -86,9 +87,9 @@ def train(
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
             frozen = Encoder(short, device=device, precision=precision)
-            warm_start.start_heads(student, tasks, frozen.features, options.seed)
+            seen = warm_start.start_heads(student, tasks, frozen.features, options.seed)
             if options.rebuild:
-                warm_start.start_decoder(student, features)
+                warm_start.start_decoder(student, np.concatenate([features, seen]))
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
         run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, options)
         try:

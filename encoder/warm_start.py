@@ -16,20 +16,30 @@ from encoder.tasks import Kind, Task, sample_rows
 
 HEAD_ROWS = 2000  # of a task; more hardly move a head so strongly held
 HEAD_STRENGTH = 1.0
-DECODER_STRENGTH = 0.05
+# On rows it had not seen, a decoder of 1,152 bits left 42 % of the variance when fitted on 2,000 rows with strength 0.05, 35 %
+# with 0.2, and on 8,000 rows 28 %.
+DECODER_ROWS = 8000
+DECODER_STRENGTH = 0.2
 
 
-def start_heads(student: Student, tasks: list[Task], features_of: Callable[[list[str]], np.ndarray], seed: int) -> None:
+def start_heads(
+    student: Student, tasks: list[Task], features_of: Callable[[list[str]], np.ndarray], seed: int
+) -> np.ndarray:
     """Set each training head to the one fitted on the encoder's bits as it is, up to `HEAD_ROWS` of a task's rows.
 
-    features_of: texts in, the base model's features (n, dim) float32 out.
+    features_of: texts in, the base model's features (n, dim) float32 out. Gives those of up to `DECODER_ROWS` of the texts,
+    evenly of the tasks.
     """
+    kept = []
     for number, task in enumerate(tasks):
         rows = sample_rows(len(task.train), HEAD_ROWS, seed)
-        signs = student.frozen_signs(features_of([task.train.texts[row] for row in rows]))
+        features = features_of([task.train.texts[row] for row in rows])
+        signs = student.frozen_signs(features)
         targets = student.targets[number][torch.from_numpy(rows).to(student.device)]
         weight, bias = fit_head(signs, targets, task.kind, student.guesses[number])
         student.set_head(number, weight, bias)
+        kept.append(features[sample_rows(len(rows), max(1, DECODER_ROWS // len(tasks)), seed)])
+    return np.concatenate(kept)
 
 
 def fit_head(
@@ -57,7 +67,7 @@ def fit_head(
 
 
 def start_decoder(student: Student, features: np.ndarray) -> None:
-    """Set the decoder to the one fitted on the base model's features of a sample, (n, dim) float32."""
+    """Set the decoder to the one fitted on the base model's features of some texts, (n, dim) float32."""
     wanted = student.to_rebuild(student.base_values(torch.from_numpy(features).to(student.device)))
     student.set_decoder(*fit_decoder(student.frozen_signs(features), wanted))
 

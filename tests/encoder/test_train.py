@@ -116,10 +116,14 @@ def test_the_decoder_is_thrown_away(tiny_base):
 
 
 def test_rebuilding_brings_the_base_models_last_layer_into_the_bits(tiny_base):
-    told = []
-    shared = {"steps": 60, "keep": 0.0, "learning_rate": 3e-3, "tasks": TASKS[:1], "unlabelled": random_texts(300)}
-    quick(tiny_base, rebuild=10.0, **shared, eval_steps=10, report=lambda p: told.append(p.losses["rebuild"]))
-    assert told[-1] < 0.9 * told[0] < 0.9
+    def left_over(weight: float) -> float:
+        """Of the last 30 steps, the decoder learning as fast with any weight (Adam)."""
+        told = []
+        quick(tiny_base, rebuild=weight, **shared, report=lambda p: told.append(p.losses["rebuild"]))
+        return told[-1]
+
+    shared = {"steps": 90, "eval_steps": 30, "head_steps": 0, "keep": 0.0, "learning_rate": 1e-3, "tasks": TASKS[:1]}
+    assert left_over(10.0) < 0.8 * left_over(1e-6)
 
 
 def test_heads_and_decoder_start_where_they_fit_the_frozen_encoder(tiny_base, monkeypatch):
@@ -129,7 +133,7 @@ def test_heads_and_decoder_start_where_they_fit_the_frozen_encoder(tiny_base, mo
         return told[0]
 
     fitted = first_losses()
-    monkeypatch.setattr(warm_start, "start_heads", lambda *a: None)
+    monkeypatch.setattr(warm_start, "start_heads", lambda *a: np.empty((0, 64), np.float32))
     monkeypatch.setattr(warm_start, "start_decoder", lambda *a: None)
     guessed = first_losses()
     for name in ("loud", "themes", "stars", "rebuild"):
