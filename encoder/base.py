@@ -51,6 +51,11 @@ class Base:
     def config(self) -> dict:
         return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
 
+    @property
+    def pad_id(self) -> int:
+        """Return the token id that fills up shorter texts of a batch."""
+        return self.config().get("pad_token_id") or 0
+
     def _files(self) -> list[str]:
         index = self.folder / "model.safetensors.index.json"
         if (self.folder / "model.safetensors").exists():

@@ -7,49 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from encoder.base import EncoderError, find
-from encoder.bundle import Bundle, LongTexts, default_overlap, hidden_size, layer_count, token_limit
+from encoder.base import EncoderError
+from encoder.bundle import Bundle
 from encoder.encode import Encoder
-from encoder.pooling import Pooling
+from encoder.settings import BundleSettings
 
 MINIMUM_TEXTS = 64
 
 
 def make(
-    base: str,
-    texts: list[str],
-    *,
-    name: str,
-    layers: tuple[int, ...] = (-1,),
-    positions: tuple[str, ...] = ("mean",),
-    bits: int | None = None,
-    prefix: str = "",
-    max_tokens: int | None = None,
-    long_texts: LongTexts = "truncate",
-    device: str = "auto",
-    source: str = "",
-    seed: int = 0,
+    settings: BundleSettings, texts: list[str], *, device: str = "auto", source: str = "", seed: int = 0
 ) -> Bundle:
     """Make a bundle whose thresholds are the mean of each dimension over `texts`.
 
     A threshold at the mean rather than at zero keeps more: features are far from centred.
 
     Args:
-        base: a base model (see `encoder.base`).
         texts: a sample of the texts to be coded, at least 64.
-        layers: hidden layers to pool; negative ones count from the last.
-        bits: bits a code. None keeps one bit a pooled dimension; fewer are made by a PCA and an iterative quantisation
-            rotation, more by random directions.
         source: says where the texts are from, for the bundle's description.
 
     Raises:
         EncoderError: too few texts, a layer the model has not, an unknown pooling.
     """
-    raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
-    check_sample(texts, bits, raw.bits)
+    raw = settings.uncut()
+    check_sample(texts, settings.bits, raw.bits)
     # The reference precision: the same thresholds whatever machine makes them, up to rounding.
     features = Encoder(raw, device=device, precision="float32").features(texts)
-    projection, how = first_projection(features, bits, seed)
+    projection, how = first_projection(features, settings.bits, seed)
     features = features if projection is None else features @ projection
     return dataclasses.replace(
         raw,
@@ -57,52 +41,6 @@ def make(
         thresholds=mean_thresholds(features),
         projection=projection,
         calibration={"texts": len(texts), "thresholds": "mean of each dimension", "source": source} | how,
-    )
-
-
-def uncut(
-    base: str,
-    name: str,
-    layers: tuple[int, ...],
-    positions: tuple[str, ...],
-    bits: int | None,
-    prefix: str = "",
-    max_tokens: int | None = None,
-    long_texts: LongTexts = "truncate",
-) -> Bundle:
-    """Describe a base model with its pooling and a bit for each pooled dimension, not yet cut anywhere in particular.
-
-    Raises:
-        EncoderError: a layer the model has not, an unknown pooling, `bits` that cannot be.
-    """
-    found = find(base)
-    config = found.config()
-    count = layer_count(config)
-    for layer in layers:
-        if not -count - 1 <= layer <= count:
-            raise EncoderError(f"layer {layer} is asked for but {base} has layers 0 (embeddings) to {count}")
-    try:
-        pooling = Pooling(tuple(layer % (count + 1) for layer in layers), tuple(positions))
-    except ValueError as error:
-        raise EncoderError(str(error)) from None
-    if bits is not None and (bits <= 0 or bits % 8):
-        raise EncoderError(f"bits must be a positive multiple of 8, not {bits}")
-    if max_tokens is None:
-        max_tokens = min(256, token_limit(config))
-    elif max_tokens > token_limit(config):
-        raise EncoderError(f"max_tokens {max_tokens} is over what {base} can read, {token_limit(config)}")
-    dim = pooling.dim(hidden_size(config))
-    return Bundle(
-        name=name,
-        base_id=found.id,
-        base_files=found.file_hashes(),
-        pooling=pooling,
-        bits=dim,
-        thresholds=np.zeros(dim, np.float32),
-        prefix=prefix,
-        max_tokens=max_tokens,
-        long_texts=long_texts,
-        overlap_tokens=default_overlap(max_tokens),
     )
 
 

@@ -27,15 +27,20 @@ def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any])
     temporary.replace(folder / CHECKPOINT_FILE)
 
 
+def exists(folder: Path) -> bool:
+    """Whether `folder` holds a checkpoint."""
+    return (folder / CHECKPOINT_FILE).exists()
+
+
 def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """Read the checkpoint in `folder`: its tensors, on the CPU, and its state; None where there is none.
 
     Raises:
         EncoderError: it is damaged.
     """
-    path = folder / CHECKPOINT_FILE
-    if not path.exists():
+    if not exists(folder):
         return None
+    path = folder / CHECKPOINT_FILE
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118

@@ -16,7 +16,7 @@ from encoder.ahead import ahead, cut_chunks
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
-from encoder.tokenize import Tokenizer, Windows
+from encoder.tokenize import Tokenizer, Windows, rows_that_fit
 
 # Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
 # activations stay in the processor's cache (CPU) or in memory (GPU).
@@ -64,7 +64,7 @@ class Encoder:
         self.dtype = choose_precision(precision, self.device)
         self.batch_tokens = batch_tokens or DEFAULT_BATCH_TOKENS[self.device.type]
         base = bundle.find_base()
-        self._pad_id = base.config().get("pad_token_id") or 0
+        self._pad_id = base.pad_id
         self._tokenizer = Tokenizer(
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
@@ -179,7 +179,7 @@ class Encoder:
         if self._packs:
             # No more windows than tokens fit, so that many need to be looked at.
             return max(1, int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right")))
-        return max(1, most_tokens // int(lengths[0]))
+        return rows_that_fit(int(lengths[0]), most_tokens)
 
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:

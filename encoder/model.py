@@ -116,6 +116,11 @@ def merge(model: torch.nn.Module, adapter: Adapter) -> None:
         parameter += torch.from_numpy(addition).to(parameter.device)
 
 
+def layers_make_hidden_states(model: torch.nn.Module) -> bool:
+    """Whether each hidden state above the embeddings is what a layer gave, with nothing between or after the layers."""
+    return model.config.model_type in _LAYER_LISTS
+
+
 def layers_of(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
     """Find the list of a model's layers: its module path, and the list, the first layer first.
 

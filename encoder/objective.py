@@ -10,16 +10,14 @@ from torch.nn import functional
 
 from encoder.tasks import Kind
 
-STRAIGHT_THROUGH_WIDTH = 1.0
-
 
 def straight_through_sign(values: torch.Tensor) -> torch.Tensor:
     """Cut values (n, bits) of about unit variance into -1 and +1, and let gradients through as if nothing had been cut.
 
-    Only where a value lies within 1 of the threshold: farther off, no small step turns the bit. The straight-through
-    estimator of Bengio, Léonard and Courville (2013), clipped as in binarised networks. Zero gives -1, as in a code.
+    Their share falls with the distance from the threshold, as the slope of tanh does: far off, no small step turns the bit.
+    The straight-through estimator of Bengio, Léonard and Courville (2013). Zero gives -1, as in a code.
     """
-    soft = values.clamp(-STRAIGHT_THROUGH_WIDTH, STRAIGHT_THROUGH_WIDTH)
+    soft = values.tanh()
     signs = torch.where(values > 0, 1.0, -1.0)
     return signs + (soft - soft.detach())
 
@@ -71,3 +69,13 @@ def keep_loss(signs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     pairs = ~torch.eye(len(signs), dtype=torch.bool, device=signs.device)
     similarity, wanted = similarity[pairs], wanted[pairs]
     return (similarity - wanted).square().mean() / wanted.var(unbiased=False).clamp(min=1e-6)
+
+
+def rebuild_loss(rebuilt: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Measure what is lost of the base model's features (n, dim) float32, of unit variance, when rebuilt from codes.
+
+    The mean squared error: 0 where nothing is lost, 1 where nothing is known. Holding a linear decoder of the code to the input
+    is what a binary autoencoder does (Carreira-Perpiñán and Raziperchikolaei, CVPR 2015); here it keeps in the bits what the
+    base model knew and no training task asks for.
+    """
+    return functional.mse_loss(rebuilt, wanted)

@@ -44,6 +44,12 @@ class Pooling:
         vectors = sum(first_k(position) or 1 for position in self.positions)
         return width * len(self.layers) * vectors
 
+    def columns(self, layer: int, dim: int) -> slice:
+        """Say which of `dim` features one of the layers made."""
+        share = dim // len(self.layers)
+        first = self.layers.index(layer) * share
+        return slice(first, first + share)
+
     def __call__(self, hidden: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor:
         """Pool one batch.
 

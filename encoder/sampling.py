@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encoder.tokenize import rows_that_fit
+
 POOL_BATCHES = 16
 
 
@@ -61,7 +63,7 @@ def cut_by_tokens(lengths: np.ndarray, batch_tokens: int) -> list[slice]:
     """Cut rows, longest first, into passes of at most `batch_tokens` padded tokens, each of one row at least."""
     cuts, start = [], 0
     while start < len(lengths):
-        rows = max(1, batch_tokens // int(lengths[start]))
+        rows = rows_that_fit(int(lengths[start]), batch_tokens)
         cuts.append(slice(start, min(start + rows, len(lengths))))
         start += rows
     return cuts

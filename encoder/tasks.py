@@ -62,6 +62,13 @@ class Task:
         return len(self.classes) or 1
 
 
+def sample_rows(count: int, most: int, seed: int) -> np.ndarray:
+    """Draw up to `most` of `count` rows, always the same ones: (rows,) int64, ascending."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
 def digest(tasks: list[Task], unlabelled: list[str]) -> str:
     """Return the hex SHA-256 over all texts and targets, so that a checkpoint is resumed on the same rows only."""
     found = hashlib.sha256()

@@ -54,6 +54,11 @@ class Windows:
         return self.ids[np.repeat(shift, lengths) + np.arange(lengths.sum())].astype(np.int64)
 
 
+def rows_that_fit(longest_tokens: int, batch_tokens: int) -> int:
+    """Return how many rows padded to the longest make a batch of at most `batch_tokens`: at least one."""
+    return max(1, batch_tokens // longest_tokens)
+
+
 class Tokenizer:
     """Tokenise texts as a bundle says: prefix, length limit, policy for long texts."""
 

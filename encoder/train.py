@@ -2,7 +2,8 @@
 
 After Du et al. (Findings of EMNLP 2020): an encoder trained on several tasks serves tasks it never saw. Texts → features of
 several layers and positions → scaled → projected, where fewer or more bits than features are asked for → signs, with a
-straight-through gradient → one linear head a task, which is thrown away. Knows no file format but its checkpoint's.
+straight-through gradient → one linear head a task and a decoder back to the base model's features, all thrown away. Knows no
+file format but its checkpoint's.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from encoder import checkpoint
+from encoder import checkpoint, warm_start
 from encoder.base import EncoderError
-from encoder.bundle import Bundle, LongTexts
-from encoder.calibrate import check_sample, first_projection, mean_thresholds, uncut
+from encoder.bundle import Bundle, default_overlap
+from encoder.calibrate import check_sample, first_projection, mean_thresholds
 from encoder.encode import Encoder
 from encoder.model import choose_device, choose_precision, load_model
-from encoder.student import Student, repeatable
+from encoder.repeatable import repeatable
+from encoder.settings import BundleSettings
+from encoder.student import Student
 from encoder.tasks import Task, digest
 from encoder.tokenize import Tokenizer
 from encoder.train_options import TrainOptions
@@ -32,17 +36,10 @@ from encoder.trainer import Diverged, Progress, Trainer
 
 
 def train(
-    base: str,
+    settings: BundleSettings,
     tasks: list[Task],
     sample: list[str],
     *,
-    name: str,
-    layers: tuple[int, ...] = (-1,),
-    positions: tuple[str, ...] = ("mean",),
-    bits: int | None = None,
-    prefix: str = "",
-    max_tokens: int | None = None,
-    long_texts: LongTexts = "truncate",
     unlabelled: list[str] | None = None,
     options: TrainOptions | None = None,
     device: str = "auto",
@@ -56,12 +53,11 @@ def train(
     The same call gives the same bundle on the same machine (CPU; on a GPU where its kernels allow).
 
     Args:
-        base: a base model (see `encoder.base`).
+        settings: what the bundle is made of. `bits` None cuts every pooled dimension at its mean, which forgets least; a
+            number learns a projection, from where `encoder.calibrate.make` would put it.
         tasks: what is learned, at least one.
         sample: a mix of the texts to be coded, at least 64: the thresholds are its means, with the final weights.
-        bits: bits a code. None cuts every pooled dimension at its mean, which forgets least; a number learns a projection,
-            from where `encoder.calibrate.make` would put it.
-        unlabelled: texts of the kind to be coded, for the term that keeps the base model's similarities.
+        unlabelled: texts of the kind to be coded, for the terms that hold on to the base model.
         precision: "auto", "float32" or "bfloat16" of the transformer's products; weights are float32.
         source: says where the texts are from, for the bundle's description.
         checkpoint_folder: where a checkpoint is kept and, where it holds one of this very call, gone on from. It is removed
@@ -72,28 +68,30 @@ def train(
         EncoderError: what cannot be trained, before anything is computed; a loss that is no number.
     """
     options = options or TrainOptions()
-    unlabelled = list(unlabelled or ()) if options.keep else []
+    unlabelled = list(unlabelled or ()) if options.keep or options.rebuild else []
     _check_names(tasks)
-    raw = uncut(base, name, layers, positions, bits, prefix, max_tokens, long_texts)
-    check_sample(sample, bits, raw.bits)
+    raw = settings.uncut()
+    check_sample(sample, settings.bits, raw.bits)
     if max(raw.pooling.layers) == 0:
         raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
     chosen = choose_device(device)
     half = choose_precision(precision, chosen) is torch.bfloat16
     found = raw.find_base()
-    pad_id = found.config().get("pad_token_id") or 0
-    tokenizer = Tokenizer(found.folder, min(raw.max_tokens, options.train_tokens), prefix, "truncate", 0, pad_id)
+    short = _cut_short(raw, options.train_tokens)
+    tokenizer = Tokenizer(found.folder, short.max_tokens, short.prefix, short.long_texts, 0, found.pad_id)
     with repeatable(chosen):
         # The reference precision, as in `make`.
         features = Encoder(raw, device=device, precision="float32").features(sample)
-        projection, how = first_projection(features, bits, options.seed)
+        projection, how = first_projection(features, settings.bits, options.seed)
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
-        reference = None
-        if options.keep:
-            reference = load_model(found.folder, max(raw.pooling.layers), chosen, torch.float32)
-        trainer = Trainer(student, reference, tokenizer, pad_id, tasks, unlabelled, options)
-        run_id = _run_id(raw, tasks, unlabelled, sample, bits, half, options)
+        if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
+            frozen = Encoder(short, device=device, precision=precision)
+            seen = warm_start.start_heads(student, tasks, frozen.features, options.seed)
+            if options.rebuild:
+                warm_start.start_decoder(student, np.concatenate([features, seen]))
+        trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
+        run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
         except Diverged:
@@ -113,6 +111,14 @@ def train(
         thresholds=mean_thresholds(features),
         calibration={"texts": len(sample), "thresholds": "mean of each dimension", "source": source} | how,
         training=_record(tasks, unlabelled, options, trainer),
+    )
+
+
+def _cut_short(raw: Bundle, most_tokens: int) -> Bundle:
+    """Let a bundle read the beginning of a text alone, as training does."""
+    most_tokens = min(raw.max_tokens, most_tokens)
+    return dataclasses.replace(
+        raw, max_tokens=most_tokens, long_texts="truncate", overlap_tokens=default_overlap(most_tokens)
     )
 
 

@@ -10,7 +10,6 @@ from encoder.base import EncoderError
 from encoder.model import layers_of
 from encoder.train_options import TrainOptions
 
-DEFAULT_RANK = 16
 LOW_RANK_SCALE = 2.0  # what Hu et al. call alpha / rank
 
 
@@ -29,8 +28,10 @@ class LowRankLinear(torch.nn.Module):
         return self.base(inputs) + LOW_RANK_SCALE * torch.nn.functional.linear(low, self.up)
 
 
-def trained_layers(model: torch.nn.Module, count: int | None) -> dict[str, torch.nn.Module]:
-    """Find the layers that learn, by module path: the highest `count` of those up to the pooling, None for all.
+def trained_layers(model: torch.nn.Module, count: int | None, pooled: tuple[int, ...]) -> dict[str, torch.nn.Module]:
+    """Find the layers that learn, by module path: the highest `count` of those up to the pooling.
+
+    None: the pooled layers and those between; what lies below the lowest gives all of them the same as before.
 
     Raises:
         EncoderError: more layers than there are.
@@ -38,7 +39,8 @@ def trained_layers(model: torch.nn.Module, count: int | None) -> dict[str, torch
     path, layers = layers_of(model)
     if count is not None and count > len(layers):
         raise EncoderError(f"train_layers is {count} but there are {len(layers)} layers up to the highest one pooled")
-    first = 0 if count is None else len(layers) - count
+    # Layer k gives hidden state k, so the first one is number 0 in the list.
+    first = max(0, min(pooled) - 1) if count is None else len(layers) - count
     return {f"{path}.{number}": layers[number] for number in range(first, len(layers))}
 
 
@@ -56,7 +58,7 @@ def open_layers(layers: dict[str, torch.nn.Module], options: TrainOptions) -> di
         for name, module in list(layer.named_modules()):
             if isinstance(module, torch.nn.Linear):
                 parent, _, child = name.rpartition(".")
-                low_rank = LowRankLinear(module, options.rank or DEFAULT_RANK)
+                low_rank = LowRankLinear(module, options.kept_rank)
                 setattr(layer.get_submodule(parent), child, low_rank)
                 opened |= {f"{prefix}.{name}.down": low_rank.down, f"{prefix}.{name}.up": low_rank.up}
     if not opened:
@@ -88,7 +90,7 @@ def learned_adapter(learned: dict[str, torch.Tensor], base: torch.nn.Module, opt
         average = np.float32(options.average)
         tensors = difference_tensors(
             {name: average * (array - before[name].float().cpu().numpy()) for name, array in arrays.items()},
-            options.rank,
+            options.kept_rank,
         )
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():

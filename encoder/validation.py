@@ -3,8 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from encoder.tasks import Kind
+from encoder.sampling import cut_by_tokens
+from encoder.student import Student
+from encoder.tasks import Kind, Task, sample_rows
+from encoder.tokenize import Tokenizer
+from encoder.train_options import TrainOptions
+
+
+class Validation:
+    """Look at the same validation rows each time."""
+
+    def __init__(self, tasks: list[Task], tokenizer: Tokenizer, options: TrainOptions) -> None:
+        self._batch_tokens = options.batch_tokens
+        self._tasks = tasks
+        self._looked_at = []
+        for task in tasks:
+            rows = sample_rows(len(task.validation), options.eval_rows, options.seed)
+            windows = tokenizer([task.validation.texts[row] for row in rows])
+            self._looked_at.append((windows, task.validation.targets[rows]))
+
+    @torch.no_grad()
+    def scores(self, student: Student) -> dict[str, float]:
+        """Score each task's training head on the signs of its rows; turns the student's training mode off."""
+        student.train(False)
+        scores = {}
+        for number, (task, (windows, targets)) in enumerate(zip(self._tasks, self._looked_at)):
+            logits = np.empty((len(targets), task.outputs), np.float32)
+            order = np.argsort(-windows.lengths, kind="stable")
+            for part in cut_by_tokens(windows.lengths[order], self._batch_tokens):
+                signs = student.signs(*student.lay_out(windows, order[part]))
+                logits[order[part]] = student.logits(number, signs).cpu().numpy()
+            scores[task.name] = round(score(logits, targets, task.kind), 6)
+        return scores
 
 
 def score(logits: np.ndarray, targets: np.ndarray, kind: Kind) -> float:
@@ -21,10 +53,3 @@ def score(logits: np.ndarray, targets: np.ndarray, kind: Kind) -> float:
     values, truth = logits[:, 0] - logits[:, 0].mean(dtype=np.float64), targets - targets.mean(dtype=np.float64)
     scale = np.sqrt((values**2).sum() * (truth**2).sum())
     return float((values * truth).sum() / scale) if scale > 0 else 0.0
-
-
-def sample_rows(count: int, most: int, seed: int) -> np.ndarray:
-    """Draw up to `most` of `count` rows, always the same ones: (rows,) int64, ascending."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))

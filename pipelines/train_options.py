@@ -7,29 +7,35 @@ import dataclasses
 from collections.abc import Sequence
 
 from encoder.train_options import TrainOptions
-from pipelines.options import Parser, add_bundle_arguments
+from pipelines.bundle_options import add_bundle_arguments
+from pipelines.options import Parser, add_shared
 
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
     "average": (float, "A", "share of the way from the base's weights to the trained ones that is kept"),
-    "keep": (float, "W", "weight of keeping the base model's similarities between texts"),
-    "train_layers": (int, "K", "only the highest K layers up to the pooling move; default: all"),
-    "rank": (int, "R", "of the low-rank adapter (default: 16); with full: differences are cut to it after training"),
+    "keep": (float, "W", "weight of keeping the base model's similarities between texts; 0: leave it out"),
+    "rebuild": (
+        float,
+        "W",
+        "weight of rebuilding the base model's highest pooled layer from the bits; 0: leave it out",
+    ),
+    "train_layers": (int, "K", "the highest K layers up to the pooling move; default: down to the lowest pooled"),
+    "rank": (int, "R", "of lora's products, 16 at first; full's differences are cut to it at the end, 128 at first"),
     "bit_dropout": (float, "SHARE", "share of the bits that training heads do not see"),
     "unlabelled_share": (float, "SHARE", "of a batch, where there are --unlabelled texts"),
 }
 _STEPS = {
     "steps": (int, "N", "batches on which the encoder learns"),
-    "head_steps": (int, "N", "batches before them, on which only the training heads learn"),
+    "head_steps": (int, "N", "batches before them, on which only the training heads learn; they start fitted"),
     "batch_texts": (int, "N", "texts a batch"),
     "batch_tokens": (int, "N", "padded tokens a pass; a larger batch takes several"),
     "train_tokens": (int, "N", "longer texts are cut here in training"),
-    "learning_rate": (float, "LR", "of the encoder; default: 3e-4 for lora, 5e-5 for full"),
-    "head_learning_rate": (float, "LR", "of the training heads"),
+    "learning_rate": (float, "LR", "of the encoder"),
+    "head_learning_rate": (float, "LR", "of the training heads and the decoder"),
     "weight_decay": (float, "D", "of the training heads"),
     "warmup_share": (float, "SHARE", "of the steps, on which the rate rises"),
     "dropout": (float, "P", "in the layers that move"),
-    "gradient_norm": (float, "N", "gradients are clipped to it"),
+    "gradient_norm": (float, "N", "the encoder's gradients are clipped to it"),
     "sampling_power": (float, "P", "tasks are drawn by their size to this power"),
     "eval_steps": (int, "N", "steps between validations"),
     "eval_rows": (int, "N", "validation rows a task that are looked at"),
@@ -57,9 +63,10 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
         metavar="DIR",
         help="folders with info.json, train.parquet, validation.parquet",
     )
-    data.add_argument("--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep")
-    data.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
-    data.add_argument("--label_field", default="label", metavar="F", help="column with the label")
+    data.add_argument(
+        "--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep and --rebuild"
+    )
+    add_shared(data, "text_field", "label_field")
     data.add_argument(
         "--calibrate_rows",
         type=int,
@@ -70,15 +77,17 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     data.add_argument("--source", default="", metavar="TEXT", help="where the rows are from; default: the tasks' names")
     data.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; checkpoints in DIR.training")
     add_bundle_arguments(parser.add_argument_group("encoder"))
+    parser.set_defaults(layers=[-3, -2, -1])  # keep more as bits than the last alone
     not_forgetting = parser.add_argument_group("what moves, and not forgetting")
     not_forgetting.add_argument(
-        "--adapter", choices=("lora", "full"), default=TrainOptions.adapter, help="low-rank products, or all weights"
+        "--adapter",
+        choices=("lora", "full"),
+        default=TrainOptions.adapter,
+        help="full: all weights of layers that move; lora: low-rank products",
     )
     _add(not_forgetting, _NOT_FORGETTING)
     _add(parser.add_argument_group("training"), _STEPS)
-    running = parser.add_argument_group("running")
-    running.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    running.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the products")
+    add_shared(parser.add_argument_group("running"), "device", "precision")
     known = parser.parse_args(list(argv))
     names = ["adapter", *_NOT_FORGETTING, *_STEPS]
     return known, TrainOptions(**{name: getattr(known, name) for name in names})

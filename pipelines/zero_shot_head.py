@@ -17,7 +17,7 @@ import heads
 from heads import Head, zero_shot
 from pipelines.cli import main_of
 from pipelines.labelled import DataError, read_labelled, sample_texts
-from pipelines.options import OptionError, Parser
+from pipelines.options import OptionError, Parser, add_shared
 
 
 def run(argv: Sequence[str]) -> Head:
@@ -106,11 +106,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--test", metavar="FILE", help="labelled rows the head is measured on; nothing is learned of them"
     )
-    parser.add_argument("--text_field", default="text", metavar="F", help="field or column with the text")
-    parser.add_argument("--label_field", default="label", metavar="F", help="column with the label, for --test")
-    parser.add_argument("--encoder", default="default", metavar="E", help="the encoder whose codes the head will read")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="of the model")
+    add_shared(parser, "text_field", "label_field", "encoder", "device", "precision")
     parser.add_argument("--output", required=True, metavar="DIR", help="the head's folder")
     return parser.parse_args(list(argv))
 

@@ -107,9 +107,11 @@ def tiny_base(tmp_path_factory) -> Path:
 def tiny_bundle(tiny_base, tmp_path_factory) -> Path:
     """Give the folder of a bundle of 64 bits: layers 2 and 3 of the tiny model, mean pooled."""
     from encoder.calibrate import make
+    from encoder.settings import BundleSettings
 
+    settings = BundleSettings("tiny", str(tiny_base), layers=(2, 3), max_tokens=32)
     folder = tmp_path_factory.mktemp("tiny-bundle")
-    return make(str(tiny_base), random_texts(80, seed=1), name="tiny", layers=(2, 3), max_tokens=32).save(folder)
+    return make(settings, random_texts(80, seed=1)).save(folder)
 
 
 def make_tiny_head(bundle: Path, task: str, kind: str = "single", seed: int = 0):

@@ -6,7 +6,7 @@ import torch
 from encoder.bit_layer import BitLayer
 from encoder.calibrate import first_projection
 
-SAMPLE = (3 + np.random.default_rng(0).standard_normal((500, 24)) * np.arange(1, 25)).astype(np.float32)
+SAMPLE = (3 + np.random.default_rng(0).standard_normal((500, 24)) * np.arange(12, 36)).astype(np.float32)
 
 
 def values_of(layer: BitLayer, features: np.ndarray = SAMPLE) -> np.ndarray:
@@ -24,6 +24,14 @@ def test_a_dimension_that_never_changes_does_no_harm():
     sample = SAMPLE.copy()
     sample[:, 3] = 7.0
     assert np.isfinite(values_of(BitLayer(sample, None), sample)).all()
+
+
+def test_a_dimension_that_hardly_changes_is_not_blown_up():
+    sample = SAMPLE.copy()
+    sample[:, 3] = 7 + 1e-3 * np.random.default_rng(1).standard_normal(len(sample))
+    assert values_of(BitLayer(sample, None), sample)[:, 3].std() < 0.01
+    scaled = values_of(BitLayer(100 * sample, None), 100 * sample)
+    np.testing.assert_allclose(scaled, values_of(BitLayer(sample, None), sample), atol=1e-3)  # whatever the unit
 
 
 def test_it_starts_at_the_projection_a_bundle_would_have():

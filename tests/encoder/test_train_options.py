@@ -21,9 +21,9 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
     assert [options.rate(step) for step in (0, 5, 9)] == pytest.approx([1, 0.5, 0.1])
 
 
-def test_the_learning_rate_goes_by_the_adapter_where_none_is_asked_for():
-    assert TrainOptions(adapter="lora").encoder_learning_rate > TrainOptions(adapter="full").encoder_learning_rate
-    assert TrainOptions(learning_rate=1e-6).encoder_learning_rate == 1e-6
+def test_the_rank_goes_by_the_adapter_where_none_is_asked_for():
+    assert TrainOptions(adapter="lora").kept_rank < TrainOptions(adapter="full").kept_rank
+    assert TrainOptions(adapter="full", rank=4).kept_rank == 4
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,8 @@ def test_the_learning_rate_goes_by_the_adapter_where_none_is_asked_for():
         ({"bit_dropout": 1.0}, "below 1"),
         ({"keep": -1.0}, "keep must not be negative"),
         ({"keep": float("nan")}, "keep must not be negative"),
+        ({"rebuild": -1.0}, "rebuild must not be negative, but is -1.0"),
+        ({"rebuild": float("inf")}, "rebuild must not be negative"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"batch_texts": 1}, "batch_texts must be at least 2"),
         ({"train_tokens": 4}, "train_tokens must be at least 8"),

@@ -18,7 +18,7 @@ MASK = torch.ones(2, 6, dtype=torch.bool)
 def opened(tiny_base, **options):
     options = TrainOptions(**options)
     model = load_model(tiny_base, 3, CPU, torch.float32)
-    return model, open_layers(trained_layers(model, options.train_layers), options), options
+    return model, open_layers(trained_layers(model, options.train_layers, (1, 2, 3)), options), options
 
 
 def features(model) -> torch.Tensor:

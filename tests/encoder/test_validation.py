@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoder.validation import sample_rows, score
+from encoder.tasks import sample_rows
+from encoder.validation import score
 
 
 def test_single_labels_are_scored_by_accuracy():

