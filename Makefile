@@ -54,7 +54,7 @@ $(CORPUS): | $(STAMP)
 encoder: $(STAMP)
 	$(PY) -m pipelines.train_encoder --name default --layers 1 2 3 4 5 6 --train_layers 3 \
 	  --tasks $(TASKS:%=$(DATA)/%) --unlabelled $(DATA)/gutenberg_paragraphs.parquet \
-	  --steps 1000 --keep 0.6 --rebuild 0.6 --eval_steps 250 --patience 0 \
+	  --patience 0 \
 	  --output encoder/bundles/default
 
 heads: $(STAMP)

@@ -59,12 +59,12 @@ class TrainOptions:
     rank: int | None = None
     train_layers: int | None = None
     average: float = 1.0
-    keep: float = 1.0
-    rebuild: float = 1.0
+    keep: float = 0.6
+    rebuild: float = 0.6
     unlabelled_share: float = 0.15
     bit_dropout: float = 0.0
     sampling_power: float = 0.0
-    steps: int = 250
+    steps: int = 1000
     head_steps: int = 0
     batch_texts: int = 32
     batch_tokens: int = 8192
@@ -75,7 +75,7 @@ class TrainOptions:
     warmup_share: float = 0.1
     dropout: float = 0.0
     gradient_norm: float = 1.0
-    eval_steps: int = 125
+    eval_steps: int = 250
     eval_rows: int = 250
     patience: int = 3
     checkpoint_steps: int = 50
