@@ -1,0 +1,25 @@
+"""Measure the frozen base: last layer and last three, floats and bits, all rows and few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from study import encoders
+from study.context import Study
+from study.measure import LAST_LAYER, LAST_THREE, encoder_records
+
+VERSION = 1
+
+
+def run(study: Study) -> dict[str, Any]:
+    bundle = encoders.frozen(study)
+    records = encoder_records(
+        study,
+        bundle,
+        "frozen",
+        study.settings.tasks,
+        {"encoder": "frozen", "seed": None},
+        layers=(LAST_LAYER, LAST_THREE),
+        shots=study.settings.shots,
+    )
+    return {"records": records, "bits": bundle.bits, "width": study.width}
