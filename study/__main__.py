@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder import EncoderError
+from encoder.model import choose_device
 from pipelines.labelled import DataError
 from study import page, steps
 from study.cache import StepError, write_text
@@ -40,10 +40,11 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     def report(line: str) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
 
-    found = steps.run(Study(settings, report), options.steps)
+    asked = list(steps.STEPS) if "all" in options.steps else options.steps
+    found = steps.run(Study(settings, report), asked)
     options.output.mkdir(parents=True, exist_ok=True)
     figures = page.figures(settings, found)
-    write_text(options.output / "results.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    write_text(options.output / "results.json", page.lay_out(figures) + "\n")
     text = page.write(figures, options.output)
     write_text(options.output / "results.md", text)
     report(f"written to {options.output / 'results.md'}")
@@ -59,30 +60,52 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
     parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of results.md (default: docs)")
-    parser.add_argument("--steps", nargs="+", choices=tuple(steps.STEPS), default=list(steps.STEPS), metavar="STEP")
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        choices=("all", *steps.STEPS),
+        default=["all"],
+        metavar="STEP",
+        help="all, or some of the below",
+    )
     parser.add_argument("--unlabelled", type=Path, help=f"texts for training (default: {UNLABELLED} of --data)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
+    on_gpu = Settings(Path(), Path())
     for field in _options():
         some = isinstance(field.default, tuple)
-        kind = type(field.default[0]) if some and field.default else int if not isinstance(field.default, str) else str
-        kind = float if field.name.endswith("rates") else kind
-        default = " ".join(map(str, field.default)) if some else field.default
+        kind = (
+            float
+            if field.name.endswith("rates")
+            else type((*field.default, 0)[0])
+            if some
+            else type(field.default or 0)
+        )
+        shown = " or on a processor ".join(
+            dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
+        )
         parser.add_argument(
-            f"--{field.name}", type=kind, nargs="*" if some else None, metavar="N", help=f"default: {default}"
+            f"--{field.name}", type=kind, nargs="*" if some else None, metavar="N", help=f"default: {shown}"
         )
     return parser.parse_args(list(argv))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Make settings of parsed arguments: --quick first, then what is asked for."""
+    """Make settings of parsed arguments: by the device there is, or --quick; then what is asked for."""
     unlabelled = options.unlabelled
     if unlabelled is None and (options.data / UNLABELLED).is_file():
         unlabelled = options.data / UNLABELLED
     settings = Settings(options.data.absolute(), options.work.absolute(), unlabelled=unlabelled)
     if options.quick:
         settings = settings.quick()
+    elif choose_device(options.device or settings.device).type == "cpu":
+        settings = settings.on_a_processor()
     asked = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
     return dataclasses.replace(settings, **{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
+
+
+def _words(value: Any) -> str:
+    """Write a default as it would be typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _options() -> list[dataclasses.Field]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -89,8 +88,8 @@ class Cache:
 
     def _make(self, path: Path, about: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        _remove(temporary)
+        temporary = path.with_name(f".{path.name}.tmp")
+        _remove(temporary)  # of a run that was killed
         started = self._clock()
         self._nested.append(0.0)
         try:
@@ -117,7 +116,7 @@ def key(step: Step, inputs: dict[str, Any]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 

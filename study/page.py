@@ -15,7 +15,6 @@ from study.measure import LAST_LAYER, LAST_THREE
 from study.records import Record, by_task, mean, percent, percent_mean, select
 from study.settings import Settings
 from study.steps import STEPS
-from study.tasks import held_out_plan
 
 RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names")
 
@@ -25,7 +24,6 @@ def figures(settings: Settings, found: dict[str, dict[str, Any]]) -> dict[str, A
     kept = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
     collected = {
         "settings": kept | {"tasks": settings.tasks, "unlabelled": settings.unlabelled is not None},
-        "plan": held_out_plan(settings.tasks),
         "machine": machine.describe(),
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(found)],
         "steps": found,
@@ -41,13 +39,29 @@ def write(figures: dict[str, Any], output: Path) -> str:
         _goals(figures["goals"]),
         _how(figures),
         _encoders(figures),
-        _pooling(steps),
+        _pooling(figures),
         _size(figures, output),
         _rivals(figures, output),
         _stability(steps),
         _notes(),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def lay_out(value: Any, indent: str = "") -> str:
+    """Write JSON with what is short on one line, a record a line."""
+    short = json.dumps(value, ensure_ascii=False)
+    of_records = isinstance(value, list) and any(isinstance(part, dict) for part in value)
+    if not isinstance(value, (dict, list)) or (len(short) < 400 and not of_records):
+        return short
+    inner = indent + " "
+    if isinstance(value, list):
+        parts = [lay_out(part, inner) for part in value]
+        ends = "[]"
+    else:
+        parts = [f"{json.dumps(name, ensure_ascii=False)}: {lay_out(part, inner)}" for name, part in value.items()]
+        ends = "{}"
+    return f"{ends[0]}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{ends[1]}"
 
 
 def fill(text: str) -> str:
@@ -90,12 +104,6 @@ def _how(figures: dict[str, Any]) -> str:
         f"this mean over seeds ({', '.join(map(str, s['seeds']))}; rivals {', '.join(map(str, s['rival_seeds']))}). Where "
         "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it."
     )
-    kinds = (
-        "Held out together, so that nothing of a tested task's kind was seen: "
-        + "; ".join(", ".join(group) for group in figures["plan"])
-        + ". `movie_reviews_long` is film sentiment as well and goes with sst2; `tweet_sentiment`, opinions of another kind "
-        "of text, stays in when they are out."
-    )
     lines = [
         "## How it was measured",
         "",
@@ -105,7 +113,6 @@ def _how(figures: dict[str, Any]) -> str:
             f"Base: `{s['base']}`. Encoders are trained with {trained} steps and else the defaults of `train-encoder`"
             + (", with unlabelled prose beside the tasks." if s["unlabelled"] else ".")
         ),
-        bullet(kinds),
         bullet(
             f"Machine: {m['processor']}, {m['cores']} cores, {m['torch_threads']} torch threads, "
             f"{'native' if m['native_bfloat16'] else 'no native'} bfloat16; Python {m['python']}, "
@@ -113,10 +120,21 @@ def _how(figures: dict[str, Any]) -> str:
         ),
         bullet(f"Minutes of work a step: {minutes or 'none was run'}."),
     ]
+    if "trained" in steps:
+        groups = "; ".join(", ".join(group) for group in steps["trained"]["plan"])
+        lines.insert(
+            -2, bullet(f"Held out together, so that nothing of a tested task's kind was seen: {groups}. {_KINDS_TEXT}")
+        )
     if not_run:
         missing = ", ".join(f"{name} ({STEPS[name][2]})" for name in not_run)
         lines.append(bullet(f"**Not run: {missing}.** What rests on it says 'not measured', or has no column here."))
     return "\n".join(lines)
+
+
+_KINDS_TEXT = (
+    "`movie_reviews_long` is film sentiment as well and goes with sst2; `tweet_sentiment`, opinions in another kind of text, "
+    "stays in when they are out."
+)
 
 
 def _encoders(figures: dict[str, Any]) -> str:
@@ -177,7 +195,8 @@ def _few_shot(full: list[Record], few: list[Record]) -> str:
     )
 
 
-def _pooling(steps: dict) -> str:
+def _pooling(figures: dict) -> str:
+    steps, s = figures["steps"], figures["settings"]
     head = "## 2. Pooling"
     frozen, trained = (goals.records_of(steps, name) for name in ("pooling", "trained_pooling"))
     records = [*frozen, *trained]
@@ -190,7 +209,10 @@ def _pooling(steps: dict) -> str:
         cells = [percent_mean(mean(select(here, encoder=e, code=c))) for e in encoders for c in ("floats", "bits")]
         rows.append((layers, position, f"{here[0]['dims']:,}", *cells))
     columns = ("layers", "position", "dimensions", *(f"{e}, {c}" for e in encoders for c in ("floats", "bits")))
-    about = "Means over the tasks, on fewer rows (see the settings in the JSON)."
+    about = (
+        f"Means over the tasks, on at most {s['pooling_rows']:,} training and {s['pooling_test_rows']:,} test rows a task. "
+        "`first_4` lays the first four tokens side by side; `last` is the last token."
+    )
     if "trained" in encoders:
         about += (
             " `trained`: the encoder trained with the mean of the last three layers, read at other places; "
@@ -235,7 +257,12 @@ def _rivals(figures: dict, output: Path) -> str:
     sources += [(name, select(rivals, rival=name)) for name in RIVALS]
     sources = [(name, records) for name, records in sources if records]
     if rivals:
-        parts += ["\n".join(map(bullet, _RIVALS_TEXT)), per_task(tasks, sources)]
+        s = figures["settings"]
+        tried = (
+            f"Rates tried: {_list(s['rates'])} for fine-tuned models, {_list(s['student_rates'])} for students; at most "
+            f"{s['epochs']} epochs. Choices are made with the first seed."
+        )
+        parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))
         curves = [(name, by_task(records)) for name, records in sources]
@@ -256,6 +283,10 @@ _RIVALS_TEXT = (
     "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
     "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
 )
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _costs(costs: dict[str, Any]) -> str:

@@ -43,7 +43,10 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
             study.report(f"step {name}: {about}")
             before, started = study.cache.spent_seconds, time.monotonic()
             result = getattr(importlib.import_module(f"study.{module}"), function)(study)
-            result |= {"seconds": round(study.cache.spent_seconds - before, 1)}
+            seconds = round(study.cache.spent_seconds - before, 1)
+            if path.exists():  # what is within a cached result is not looked at again: the first run saw it all
+                seconds = max(seconds, json.loads(path.read_text(encoding="utf-8"))["seconds"])
+            result |= {"seconds": seconds}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
         if path.exists():
