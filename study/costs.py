@@ -19,7 +19,6 @@ from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
 
-VERSION = 1
 COSTS = Step("costs", 1)
 OURS = "encoder and heads"
 HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again

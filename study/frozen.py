@@ -8,8 +8,6 @@ from study import encoders
 from study.context import Study
 from study.measure import LAST_LAYER, LAST_THREE, encoder_records
 
-VERSION = 1
-
 
 def run(study: Study) -> dict[str, Any]:
     bundle = encoders.frozen(study)

@@ -20,7 +20,6 @@ from study.records import Record, mean, select
 from study.scoring import fit_and_measure
 from study.tasks import Labelled
 
-VERSION = 1
 POOLINGS = Step("poolings", 1)
 FIRST_K = 4
 POSITIONS = ("cls", "mean", "max", "last", f"first_{FIRST_K}")

@@ -12,8 +12,7 @@ import numpy as np
 from encoder.base import find
 from encoder.model import choose_device, choose_precision
 from heads import zero_shot
-from heads.calibrate import fit_threshold, probabilities
-from heads.labels import to_targets
+from heads.calibrate import probabilities
 from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
@@ -21,28 +20,15 @@ from study.measure import LAST_LAYER, view
 from study.progress import Progress
 from study.records import Record
 from study.rivals_finetune import Recipe, train
-from study.scoring import NO_ENCODER, figures
+from study.scoring import NO_ENCODER, figures, measure_scores
 from study.tasks import Labelled
 
-VERSION = 1
 CLASSIFIER = Step("classifier", 1)
 ZERO_SHOT = Step("zero-shot", 1)
 FINE_TUNED, STUDENT = "fine-tuned", "student"
 # Passes over a text that one training step costs, against one forward pass.
 STEP_PASSES = 3
 LONGEST = 600  # characters; about 128 tokens
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
-    """Take scores (n, classes) for the inputs themselves, so that they are measured as a head's are."""
-
-    kind: str
-    labels: tuple[str, ...]
-    thresholds: np.ndarray
-
-    def score(self, scores: np.ndarray) -> np.ndarray:
-        return scores
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -85,20 +71,9 @@ def _trainings(study: Study) -> list[Record]:
 
 
 def measure_logits(task: Labelled, logits: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """Measure logits by split; the threshold of several labels is the best one on validation."""
-    scores = {split: probabilities(logits[split], task.kind, 1.0) for split in ("validation", "test")}
-    return measure_scores(task, scores)
-
-
-def measure_scores(task: Labelled, scores: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """Measure scores (n, classes) float32 by split, "validation" and "test"."""
-    thresholds = np.empty(0, np.float32)
-    if task.kind == "multi":
-        targets = to_targets(task.splits["validation"].labels, task.kind, task.classes).values
-        thresholds = np.full(len(task.classes), fit_threshold(scores["validation"], targets)[0], np.float32)
-    head = Scores(task.kind, task.classes, thresholds)
-    found = figures(task, head, scores["test"], "test")
-    return found | {"validation": figures(task, head, scores["validation"], "validation")["value"]}
+    """Measure logits by split, "validation" and "test"."""
+    validation, test = (probabilities(logits[split], task.kind, 1.0) for split in ("validation", "test"))
+    return measure_scores(task, validation, test)
 
 
 def _recipes(study: Study, role: str, seed: int) -> Iterator[Recipe]:

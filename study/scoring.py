@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 import heads
+from heads.calibrate import fit_threshold
+from heads.labels import to_targets
 from study.tasks import Labelled, label_names, restrict
 
 NO_ENCODER = "0" * 64
@@ -57,6 +60,32 @@ def figures(task: Labelled, head: Any, inputs: np.ndarray, split: str) -> dict[s
     """Measure a head, or what scores like one, on one split."""
     found = heads.evaluate.evaluate(head, inputs, task.splits[split].labels)
     return {"value": found[task.metric], "macro_f1": found["macro_f1"]}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """Take scores (n, classes) for the inputs themselves, so that they are measured as a head's are."""
+
+    kind: str
+    labels: tuple[str, ...]
+    thresholds: np.ndarray
+
+    def score(self, scores: np.ndarray) -> np.ndarray:
+        return scores
+
+
+def measure_scores(task: Labelled, validation: np.ndarray, test: np.ndarray | None = None) -> dict[str, float | None]:
+    """Measure scores (n, classes) float32 of the validation rows and, where they are given, of the test rows.
+
+    The threshold of several labels is the best one on validation.
+    """
+    thresholds = np.empty(0, np.float32)
+    if task.kind == "multi":
+        targets = to_targets(task.splits["validation"].labels, task.kind, task.classes).values
+        thresholds = np.full(len(task.classes), fit_threshold(validation, targets)[0], np.float32)
+    head = Scores(task.kind, task.classes, thresholds)
+    found = {} if test is None else figures(task, head, test, "test")
+    return found | {"validation": figures(task, head, validation, "validation")["value"]}
 
 
 @contextlib.contextmanager

@@ -12,8 +12,6 @@ from study.codes import Apply, all_codes
 from study.context import Study
 from study.records import Record
 
-VERSION = 1
-
 
 def run(study: Study) -> dict[str, Any]:
     """Measure the frozen base's codes."""

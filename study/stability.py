@@ -19,7 +19,6 @@ from study.measure import CODES
 from study.records import Record
 from study.scoring import fit_head
 
-VERSION = 1
 VARIANTS = Step("stability", 1)
 TOKENS = Step("tokens", 1)
 REFERENCE = {"device": "cpu", "precision": "float32", "batch_tokens": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from heads.labels import to_targets
 from study.cache import Step
 from study.context import Study
+from study.scoring import measure_scores
 from study.tasks import Labelled
 
 TFIDF = Step("tfidf", 1)
@@ -45,15 +47,10 @@ def scores(pipeline: Any, task: Labelled, texts: list[str]) -> np.ndarray:
 
 
 def _measure(task: Labelled) -> dict[str, Any]:
-    from study.rivals import measure_scores
-
-    best: dict[str, Any] = {}
-    for analyser in ANALYSERS:
-        for strength in STRENGTHS:
-            pipeline = fit(task, analyser, strength)
-            found = measure_scores(
-                task, {split: scores(pipeline, task, task.splits[split].texts) for split in ("validation", "test")}
-            )
-            if not best or found["validation"] > best["validation"]:
-                best = found | {"recipe": {"analyser": analyser, "strength": strength}}
-    return best
+    recipes = list(itertools.product(ANALYSERS, STRENGTHS))
+    validation = {}
+    for recipe in recipes:
+        validation[recipe] = scores(fit(task, *recipe), task, task.splits["validation"].texts)
+    best = max(recipes, key=lambda recipe: measure_scores(task, validation[recipe])["validation"])
+    test = scores(fit(task, *best), task, task.splits["test"].texts)
+    return measure_scores(task, validation[best], test) | {"recipe": dict(zip(("analyser", "strength"), best))}

@@ -10,8 +10,6 @@ from study.measure import LAST_LAYER, LAST_THREE, encoder_records
 from study.progress import Progress
 from study.tasks import held_out_plan
 
-VERSION = 1
-
 
 def run(study: Study) -> dict[str, Any]:
     """Measure every task by an encoder that was trained on it, and by one that saw neither it nor its siblings."""
