@@ -211,7 +211,7 @@ def _pooling(figures: dict) -> str:
     columns = ("layers", "position", "dimensions", *(f"{e}, {c}" for e in encoders for c in ("floats", "bits")))
     about = (
         f"Means over the tasks, on at most {s['pooling_rows']:,} training and {s['pooling_test_rows']:,} test rows a task. "
-        "`first_4` lays the first four tokens side by side; `last` is the last token."
+        "`first_K` lays the first K tokens side by side; `last` is the last token."
     )
     if "trained" in encoders:
         about += (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from encoder import Bundle
+from encoder import Bundle, Pooling
 from encoder import bits as bit_packing
 from study import encoders
 from study.cache import Step
@@ -21,8 +21,6 @@ from study.scoring import fit_and_measure
 from study.tasks import Labelled
 
 POOLINGS = Step("poolings", 1)
-FIRST_K = 4
-POSITIONS = ("cls", "mean", "max", "last", f"first_{FIRST_K}")
 ALL_LAYERS = "all layers"
 
 
@@ -38,7 +36,7 @@ def run_trained(study: Study) -> dict[str, Any]:
     wide = _wide(study)
     records = wide_records(study, encoders.reread(study, wide, encoders.trained(study, seed)), "trained")
     frozen = wide_records(study, wide, "frozen")
-    combinations = [(layers, position) for layers in layer_sets(study) for position in POSITIONS]
+    combinations = [(layers, position) for layers in layer_sets(study) for position in settings.positions]
     best = sorted(combinations, key=lambda c: -_validation(frozen, *c))[: settings.trained_poolings]
     for layers, position in best:
         bundle = encoders.trained(study, seed, layers=layer_sets(study)[layers], positions=(position,))
@@ -79,7 +77,7 @@ def columns(bundle: Bundle, width: int, layers: tuple[int, ...], position: str) 
     found, start = [], 0
     for layer in bundle.pooling.layers:
         for at in bundle.pooling.positions:
-            size = width * (FIRST_K if at.startswith("first") else 1)
+            size = Pooling((layer,), (at,)).dim(width)
             if layer in layers and at == position:
                 found.append(np.arange(start, start + size))
             start += size
@@ -89,7 +87,7 @@ def columns(bundle: Bundle, width: int, layers: tuple[int, ...], position: str) 
 def _measure(study: Study, bundle: Bundle, name: str, task: Labelled) -> Iterator[Record]:
     encoded = {split: study.load(bundle).features(rows.texts) for split, rows in task.splits.items()}
     for layers, numbers in layer_sets(study).items():
-        for position in POSITIONS:
+        for position in study.settings.positions:
             kept = columns(bundle, study.width, numbers, position)
             floats = {split: np.ascontiguousarray(features[:, kept]) for split, features in encoded.items()}
             bits = {split: bit_packing.pack(part > bundle.thresholds[kept]) for split, part in floats.items()}
@@ -109,4 +107,4 @@ def _validation(records: list[Record], layers: str, position: str) -> float:
 
 
 def _wide(study: Study) -> Bundle:
-    return encoders.frozen(study, layer_sets(study)[ALL_LAYERS], POSITIONS)
+    return encoders.frozen(study, layer_sets(study)[ALL_LAYERS], study.settings.positions)

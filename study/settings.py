@@ -44,6 +44,7 @@ class Settings:
         shots: examples a class of the few-shot heads.
         train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`.
         unlabelled_rows: most unlabelled texts an encoder is trained with.
+        positions: poolings over tokens that are compared.
         pooling_rows, pooling_test_rows: rows of each task in the comparison of poolings.
         trained_poolings: how many of the poolings are trained as well, best first.
         size_rows: training rows of each task in the comparison of sizes.
@@ -76,6 +77,7 @@ class Settings:
     shots: tuple[int, ...] = (16, 64, 256)
     train_steps: int | None = None
     unlabelled_rows: int = 8000
+    positions: tuple[str, ...] = ("cls", "mean", "max", "last", "first_4")
     pooling_rows: int = 2000
     pooling_test_rows: int = 2000
     trained_poolings: int = 3
@@ -116,7 +118,7 @@ class Settings:
         return dataclasses.replace(
             self,
             seeds=self.seeds[:2],
-            train_rows=160,
+            train_rows=100,
             validation_rows=60,
             test_rows=60,
             max_tokens=32,
@@ -124,10 +126,11 @@ class Settings:
             shots=(4, 8),
             train_steps=4,
             unlabelled_rows=64,
-            pooling_rows=80,
+            positions=("mean", "first_4"),
+            pooling_rows=60,
             pooling_test_rows=40,
-            size_rows=100,
-            sizes=(32, 64, 128),
+            size_rows=60,
+            sizes=(64,),
             rates=(1e-3,),
             student_rates=(1e-3,),
             rival_seeds=self.rival_seeds[:1],
@@ -136,8 +139,8 @@ class Settings:
             epochs=1,
             cost_documents=64,
             rounds=2,
-            long_rows=80,
-            stability_rows=20,
+            long_rows=60,
+            stability_rows=10,
         )
 
     def decisive(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_trainings_follow_the_options_defaults(study):
 
 
 def test_a_pooling_cut_out_of_the_wide_features_is_that_pooling(study):
-    wide = encoders.frozen(study, (1, 2, 3), pooling.POSITIONS)
+    wide = encoders.frozen(study, (1, 2, 3), ("cls", "mean", "max", "last", "first_4"))
     texts = study.tasks["sst2"].splits["test"].texts
     found = study.load(wide).features(texts)
     for layers, position in [((3,), "cls"), ((2, 3), "mean"), ((1, 2, 3), "first_4"), ((3,), "last")]:

@@ -17,7 +17,7 @@ def records(value: float, gap: float = 0.0, seeds=(0, 1), **fields) -> list[Reco
     made = []
     for seed in seeds:
         for number, task in enumerate(TASKS):
-            found = {"task": task, "seed": seed, "value": value - number * gap + 0.001 * (seed or 0), "macro_f1": 0.5}
+            found = {"task": task, "seed": seed, "value": value - number * gap + 0.002 * (seed or 0), "macro_f1": 0.5}
             made.append(found | {"validation": value, "metric": "accuracy"} | fields)
     return made
 
@@ -91,8 +91,8 @@ def test_page_says_which_goals_are_missed_and_by_how_much(settings):
     assert sum(goal.met is False for goal in verdicts.values()) == 4
     text = write(settings, found)
     assert text.count("| **missed** |") == 4
-    assert "worst: trec, -3.0 points" in text
-    assert "87.0 ± 0.1 against 91.0 on 2 tasks: 95.7% of it" in text.replace("87.1", "87.0").replace("91.1", "91.0")
+    assert "worst: trec, -2.9 points" in text
+    assert "87.1 ± 0.1 against 91.1 on 2 tasks: 95.6% of it" in text
 
 
 def test_steps_that_were_not_run_are_not_measured(settings):

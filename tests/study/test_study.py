@@ -15,7 +15,7 @@ from tests.conftest import optional
 @pytest.fixture
 def arguments(tiny_data, tiny_base, tmp_path) -> list[str]:
     places = ["--data", str(tiny_data), "--work", str(tmp_path / "work"), "--output", str(tmp_path / "docs")]
-    tasks = ["--tasks", "sst2", "trec", "reuters_topics", "--long_tasks", "reuters_topics"]
+    tasks = ["--tasks", "sst2", "reuters_topics", "--long_tasks", "reuters_topics"]
     return [*places, *tasks, "--quick", "--base", str(tiny_base), "--device", "cpu", "--seeds", "0"]
 
 

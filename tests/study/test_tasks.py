@@ -28,7 +28,7 @@ def test_siblings_alone_leave_nothing_to_train_on():
 def test_samples_are_the_same_every_time_and_capped(tiny_data, tiny_settings):
     first, again = (tasks.read(tiny_data / "trec", tiny_settings) for _ in range(2))
     assert first.digest == again.digest
-    assert {name: len(split) for name, split in first.splits.items()} == {"train": 150, "validation": 60, "test": 60}
+    assert {name: len(split) for name, split in first.splits.items()} == {"train": 100, "validation": 60, "test": 60}
     cut = first.cut(20, 10)
     assert cut.splits["train"].texts == first.splits["train"].texts[:20]
     assert len(cut.splits["test"]) == 10
