@@ -42,12 +42,13 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
     asked = list(steps.STEPS) if "all" in options.steps else options.steps
     found = steps.run(Study(settings, report), asked)
-    options.output.mkdir(parents=True, exist_ok=True)
+    output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
+    output.mkdir(parents=True, exist_ok=True)
     figures = page.figures(settings, found)
-    write_text(options.output / "results.json", page.lay_out(figures) + "\n")
-    text = page.write(figures, options.output)
-    write_text(options.output / "results.md", text)
-    report(f"written to {options.output / 'results.md'}")
+    write_text(output / "results.json", page.lay_out(figures) + "\n")
+    text = page.write(figures, output)
+    write_text(output / "results.md", text)
+    report(f"written to {output / 'results.md'}")
     return figures
 
 
@@ -59,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
     parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of results.md (default: docs)")
+    parser.add_argument("--output", type=Path, help="folder of results.md (default: docs; --quick: --work)")
     parser.add_argument(
         "--steps",
         nargs="+",
