@@ -8,14 +8,17 @@ WORK   ?= build/bench
 CORPUS ?= $(WORK)/corpus
 SHARE  ?= 0.05
 PARTS  ?= all
+STUDY  ?= build/study
+STEPS  ?= all
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test lint bench encoder heads clean
+.PHONY: help install demo test lint bench study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests"
 	@echo "make lint     check style and the import contract"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
+	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
 	@echo "make encoder  train the bundled encoder again     (DATA=$(DATA))"
 	@echo "make heads    train the bundled heads again       (DATA=$(DATA))"
 	@echo "make clean    remove $(VENV) and what demo wrote"
@@ -40,6 +43,10 @@ lint: $(STAMP)
 # All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
 bench: $(VENV)/.installed-bench | $(CORPUS)
 	$(PY) -m benchmarks $(PARTS) --corpus $(CORPUS) --work $(WORK) --output $(WORK)/results.jsonl
+
+# Hours on two cores, minutes on a GPU. What was computed lies in STUDY: killed, the same command goes on from there.
+study: $(VENV)/.installed-bench
+	$(PY) -m study --data $(DATA) --work $(STUDY) --output docs --steps $(STEPS)
 
 $(VENV)/.installed-bench: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -1,0 +1,128 @@
+"""Measure what one shared encoder, bits and linear heads are worth, and write `docs/results.md`.
+
+    python -m study --data ../shared/data --work build/study
+    python -m study --data ../shared/data --work build/study --steps frozen size --tasks sst2 trec
+    python -m study --data ../shared/data --work /tmp/quick --output /tmp/quick --quick
+
+Killed, the same command goes on from what lies in --work. Steps that are not run now are taken from there where they were
+run before with the same settings on the same rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from encoder import EncoderError
+from encoder.model import choose_device
+from pipelines.labelled import DataError
+from study import page, steps
+from study.cache import StepError, write_text
+from study.context import Study
+from study.settings import Settings
+
+UNLABELLED = "gutenberg_paragraphs.parquet"
+
+
+def run(argv: Sequence[str]) -> dict[str, Any]:
+    """Run steps, write the page, its plots and its figures; returns the figures."""
+    options = parse(argv)
+    settings = settings_of(options)
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
+
+    asked = list(steps.STEPS) if "all" in options.steps else options.steps
+    found = steps.run(Study(settings, report), asked)
+    output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
+    output.mkdir(parents=True, exist_ok=True)
+    figures = page.figures(settings, found)
+    write_text(output / "results.json", page.lay_out(figures) + "\n")
+    text = page.write(figures, output)
+    write_text(output / "results.md", text)
+    report(f"written to {output / 'results.md'}")
+    return figures
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m study",
+        description=__doc__.splitlines()[0],
+        epilog="; ".join(f"{name}: {about}" for name, (_, _, about) in steps.STEPS.items()),
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
+    parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
+    parser.add_argument("--output", type=Path, help="folder of results.md (default: docs; --quick: --work)")
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        choices=("all", *steps.STEPS),
+        default=["all"],
+        metavar="STEP",
+        help="all, or some of the below",
+    )
+    parser.add_argument("--unlabelled", type=Path, help=f"texts for training (default: {UNLABELLED} of --data)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
+    on_gpu = Settings(Path(), Path())
+    for field in _options():
+        some = isinstance(field.default, tuple)
+        kind = (
+            float
+            if field.name.endswith("rates")
+            else type((*field.default, 0)[0])
+            if some
+            else type(field.default or 0)
+        )
+        shown = " or on a processor ".join(
+            dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
+        )
+        parser.add_argument(
+            f"--{field.name}", type=kind, nargs="*" if some else None, metavar="N", help=f"default: {shown}"
+        )
+    return parser.parse_args(list(argv))
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Make settings of parsed arguments: by the device there is, or --quick; then what is asked for."""
+    unlabelled = options.unlabelled
+    if unlabelled is None and (options.data / UNLABELLED).is_file():
+        unlabelled = options.data / UNLABELLED
+    settings = Settings(options.data.absolute(), options.work.absolute(), unlabelled=unlabelled)
+    if options.quick:
+        settings = settings.quick()
+    elif choose_device(options.device or settings.device).type == "cpu":
+        settings = settings.on_a_processor()
+    asked = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
+    return dataclasses.replace(settings, **{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
+
+
+def _words(value: Any) -> str:
+    """Write a default as it would be typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _options() -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(Settings) if field.name not in ("data", "work", "unlabelled")]
+
+
+def main() -> int:
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    try:
+        run(sys.argv[1:])
+    except (StepError, DataError, EncoderError, ValueError) as error:
+        print(f"study: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

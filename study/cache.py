@@ -1,0 +1,132 @@
+"""Keep what was computed, so that a study killed anywhere goes on from there and does nothing twice.
+
+A result's key is a hash of the step's name and version and of all that goes into it; its file is written under another
+name and renamed, so no file is ever half written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class StepError(RuntimeError):
+    """Say which step failed, on what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Name one kind of computation; a new version makes all its results anew."""
+
+    name: str
+    version: int
+
+
+class Cache:
+    """Give results by what they were computed from; compute those that are not there.
+
+    Attributes:
+        spent_seconds: time that all results given so far took to compute, whenever that was.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.folder = folder
+        self.spent_seconds = 0.0
+        self._clock = clock
+        self._nested: list[float] = []  # seconds of the computations within the one under way
+        self._counted: set[Path] = set()
+
+    def value(self, step: Step, label: str, inputs: dict[str, Any], make: Callable[[], Any]) -> Any:
+        """Return what JSON can hold; `label` is for people who look at the folder."""
+        path = self.path(step, label, inputs, ".json")
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(json.dumps(make(), ensure_ascii=False), encoding="utf-8")
+
+        self._ensure(path, step, label, inputs, write)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def arrays(
+        self, step: Step, label: str, inputs: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Return arrays by name."""
+        path = self.path(step, label, inputs, ".npz")
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.savez(file, **make())
+
+        self._ensure(path, step, label, inputs, write)
+        with np.load(path, allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
+
+    def tree(self, step: Step, label: str, inputs: dict[str, Any], make: Callable[[Path], Any]) -> Path:
+        """Return a folder that `make` fills."""
+        path = self.path(step, label, inputs, "")
+        self._ensure(path, step, label, inputs, make)
+        return path
+
+    def path(self, step: Step, label: str, inputs: dict[str, Any], end: str) -> Path:
+        """Return where a result lies, or would."""
+        return self.folder / step.name / f"{label.replace('/', '-').replace(' ', '-')}-{key(step, inputs)}{end}"
+
+    def _ensure(self, path: Path, step: Step, label: str, inputs: dict, write: Callable[[Path], Any]) -> None:
+        about = path.with_name(f"{path.name}.about")
+        if not (path.exists() and about.exists()):
+            self._make(path, about, step, label, inputs, write)
+        if path not in self._counted:
+            self._counted.add(path)
+            self.spent_seconds += json.loads(about.read_text(encoding="utf-8"))["seconds"]
+
+    def _make(self, path: Path, about: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        _remove(temporary)  # of a run that was killed
+        started = self._clock()
+        self._nested.append(0.0)
+        try:
+            write(temporary)
+        except StepError:  # a step within this one: it is the one to name
+            raise
+        except Exception as error:
+            raise StepError(f"step {step.name} failed on {label}: {type(error).__name__}: {error}") from error
+        finally:
+            within = self._nested.pop()
+        seconds = self._clock() - started
+        if self._nested:
+            self._nested[-1] += seconds
+        _write_json(about, {"step": step.name, "label": label, "seconds": seconds - within, "inputs": inputs})
+        _remove(path)
+        temporary.replace(path)
+
+
+def key(step: Step, inputs: dict[str, Any]) -> str:
+    """Return the hash that names a result."""
+    words = json.dumps([step.name, step.version, inputs], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()[:20]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

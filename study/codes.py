@@ -1,0 +1,141 @@
+"""Cut features into codes of many sizes: functions fitted on a sample of training texts' features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from encoder import bits as bit_packing
+from encoder.calibrate import first_projection, mean_thresholds
+
+Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (n, bytes) uint8 or floats float32 out
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """Say how features become what is stored.
+
+    Attributes:
+        method: how, for people.
+        bytes_a_document: what is stored of a document.
+        fit: features of a sample (rows, dim) float32 in, the function out.
+    """
+
+    method: str
+    bytes_a_document: float
+    fit: Callable[[np.ndarray], Apply]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}, {self.bytes_a_document:g} bytes"
+
+
+def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list[Code]:
+    """List the codes that are compared for features of `dim`, the last `width` of them the last layer's."""
+    codes = [
+        Code("float32", 4.0 * dim, lambda sample: as_floats),
+        Code("fp16", 2.0 * dim, lambda sample: as_half),
+        Code("int8", 1.0 * dim, fit_int8),
+        Code("last layer, fp16", 2.0 * width, lambda sample: last(as_half, width)),
+        Code("last layer, int8", 1.0 * width, lambda sample: last(fit_int8(sample[:, -width:]), width)),
+        Code("sign", dim / 8, lambda sample: cut(None, np.zeros(dim, np.float32))),
+        Code("mean threshold", dim / 8, lambda sample: cut(None, mean_thresholds(sample))),
+        Code("last layer, mean threshold", width / 8, lambda s: last(cut(None, mean_thresholds(s[:, -width:])), width)),
+        Code("two bits a dimension", dim / 4, lambda sample: two_bits(None, sample)),
+        Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),
+    ]
+    for bits in sizes:
+        size = bits / 8
+        codes.append(Code("random projection", size, lambda s, b=bits: projected(s, random_directions(dim, b, seed))))
+        if bits < dim:
+            itq = "ITQ rotation"
+            codes.append(Code(itq, size, lambda s, b=bits: projected(s, first_projection(s, b, seed)[0])))
+            codes.append(Code("PCA prefix", size, lambda s, b=bits: projected(s, principal_axes(s, b))))
+            codes.append(Code("prefix of shuffled dimensions", size, lambda s, b=bits: prefix(s, b, seed)))
+        if bits // 2 < dim:
+            name = "ITQ rotation, two bits a dimension"
+            codes.append(Code(name, size, lambda s, b=bits: two_bits(first_projection(s, b // 2, seed)[0], s)))
+    return codes
+
+
+def as_floats(features: np.ndarray) -> np.ndarray:
+    return features
+
+
+def as_half(features: np.ndarray) -> np.ndarray:
+    """Round to float16 and back."""
+    return features.astype(np.float16).astype(np.float32)
+
+
+def last(apply: Apply, width: int) -> Apply:
+    """Apply to the last `width` columns."""
+    return lambda features: apply(np.ascontiguousarray(features[:, -width:]))
+
+
+def fit_int8(sample: np.ndarray) -> Apply:
+    """Fit a scale a dimension: 255 steps between the 0.1 and the 99.9 percentile of the sample."""
+    low, high = np.quantile(sample, (0.001, 0.999), axis=0).astype(np.float32)
+    step = np.maximum((high - low) / 254, 1e-12)
+
+    def apply(features: np.ndarray) -> np.ndarray:
+        stored = np.clip(np.rint((features - low) / step), 0, 254).astype(np.uint8)
+        return stored.astype(np.float32) * step + low
+
+    return apply
+
+
+def cut(projection: np.ndarray | None, thresholds: np.ndarray) -> Apply:
+    """Make bits of features (n, dim), projected by (dim, bits) where there is a projection."""
+    return lambda features: bit_packing.pack(_project(features, projection) > thresholds)
+
+
+def projected(sample: np.ndarray, projection: np.ndarray) -> Apply:
+    """Make bits of projected features, cut at the sample's means."""
+    return cut(projection, mean_thresholds(_project(sample, projection)))
+
+
+def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
+    """Make two bits a dimension: above the mean, and whether the rest after the sign's mean distance is above zero.
+
+    Residual quantisation with one bit a stage: a linear head adds the two up to four levels.
+    """
+    found = _project(sample, projection)
+    thresholds = mean_thresholds(found)
+    distance = np.abs(found - thresholds).mean(0)
+
+    def apply(features: np.ndarray) -> np.ndarray:
+        centred = _project(features, projection) - thresholds
+        above = centred > 0
+        rest = centred - np.where(above, distance, -distance)
+        return bit_packing.pack(np.concatenate([above, rest > 0], axis=1))
+
+    return apply
+
+
+def random_directions(dim: int, bits: int, seed: int) -> np.ndarray:
+    """Draw directions, orthogonal in groups of `dim`: (dim, bits) float32."""
+    groups = []
+    for group in range(-(-bits // dim)):
+        q, _ = np.linalg.qr(np.random.default_rng((seed, group)).standard_normal((dim, dim)))
+        groups.append(q)
+    return np.concatenate(groups, axis=1)[:, :bits].astype(np.float32)
+
+
+def principal_axes(sample: np.ndarray, bits: int) -> np.ndarray:
+    """Return the first axes of a sample's PCA, largest variance first: (dim, bits) float32. Fewer are a prefix of more."""
+    centred = sample.astype(np.float64) - sample.mean(0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return axes[:, ::-1][:, :bits].astype(np.float32)
+
+
+def prefix(sample: np.ndarray, bits: int, seed: int) -> Apply:
+    """Make the first bits of the plain code whose dimensions were shuffled once."""
+    kept = np.random.default_rng(seed).permutation(sample.shape[1])[:bits]
+    thresholds = mean_thresholds(sample[:, kept])
+    return lambda features: bit_packing.pack(features[:, kept] > thresholds)
+
+
+def _project(features: np.ndarray, projection: np.ndarray | None) -> np.ndarray:
+    return features if projection is None else features @ projection

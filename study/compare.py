@@ -1,0 +1,79 @@
+"""Compare encoders on labelled tasks: a linear head each, on floats and on bits, fitted as `train-head` fits them.
+
+    python -m study.compare --data ../shared/data --work build/study --encoders frozen default encoders/mine --tasks sst2 trec
+
+`frozen` is the base model as it is, all layers. What is computed is kept in --work, for the study as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import encoder
+from benchmarks.harness import Report, Table
+from encoder import EncoderError
+from pipelines.labelled import DataError
+from study import encoders
+from study.context import Study
+from study.measure import ALL_LAYERS, LAST_LAYER, encoder_records
+from study.records import Record, mean, percent, select
+from study.settings import TASKS, Settings
+
+VIEWS = ((LAST_LAYER, "floats"), (LAST_LAYER, "bits"), (ALL_LAYERS, "floats"), (ALL_LAYERS, "bits"))
+
+
+def run(argv: Sequence[str]) -> dict[str, Any]:
+    """Measure, print a table and one JSON line; returns the figures."""
+    parser = argparse.ArgumentParser(prog="python -m study.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
+    parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
+    parser.add_argument("--encoders", nargs="+", required=True, metavar="E", help="frozen, default, bundles' folders")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK", help="default: all")
+    parser.add_argument("--train_rows", type=int, default=2000, help="most training rows of a head (default: 2000)")
+    parser.add_argument("--test_rows", type=int, default=2000, help="most test rows of a task (default: 2000)")
+    options = parser.parse_args(argv)
+    rows = {
+        "train_rows": options.train_rows,
+        "validation_rows": options.train_rows // 4,
+        "test_rows": options.test_rows,
+    }
+    settings = Settings(options.data.absolute(), options.work.absolute(), tasks=tuple(options.tasks), **rows)
+    study = Study(settings, lambda line: print(f"  … {line}", file=sys.stderr, flush=True))
+    records: list[Record] = []
+    for name in options.encoders:
+        bundle = encoders.frozen(study) if name == "frozen" else encoder.describe(name)
+        fields = {"encoder": name, "seed": None}
+        records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, (LAST_LAYER, ALL_LAYERS))
+    figures = {"tasks": list(settings.tasks), **rows, "records": records}
+    Report("compare", [_table(name, records, settings.tasks) for name in options.encoders], figures).print()
+    return figures
+
+
+def _table(name: str, records: list[Record], tasks: Sequence[str]) -> Table:
+    """Lay one encoder's figures out, a task a row; the last row is the mean."""
+    rows = []
+    for task in (*tasks, None):
+        cells = []
+        for layers, code in VIEWS:
+            found = select(records, encoder=name, layers=layers, code=code)
+            cells.append(percent(mean(found if task is None else select(found, task=task)).value))
+        rows.append((*cells, task or "mean"))
+    columns = (*(f"{layers}, {code}" for layers, code in VIEWS), "task")
+    return Table(f"{name}: test accuracy (micro F1 of several labels), %", columns, rows)
+
+
+def main() -> int:
+    try:
+        run(sys.argv[1:])
+    except (DataError, EncoderError, ValueError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

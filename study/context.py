@@ -1,0 +1,128 @@
+"""Hold what every step of the study leans on: settings, cache, tasks, encoders, features, fitted heads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import encoder
+from encoder import Bundle, Encoder
+from encoder import bits as bit_packing
+from encoder.base import find
+from encoder.bundle import hidden_size, layer_count
+from pipelines.labelled import draw_evenly, read_texts
+from study import tasks as task_data
+from study.cache import Cache, Step
+from study.scoring import fit_and_measure
+from study.settings import Settings
+from study.tasks import Labelled
+
+FEATURES = Step("features", 1)
+HEADS = Step("heads", 1)
+
+Inputs = Callable[[str], np.ndarray]  # a split's name in, (n, dim) float32 or packed bits (n, bytes) uint8 out
+
+
+class Study:
+    """Give tasks, features and heads' figures by name; what was computed before is read."""
+
+    def __init__(self, settings: Settings, report: Callable[[str], None] = lambda line: None) -> None:
+        self.settings = settings
+        self.cache = Cache(settings.work)
+        self.report = report
+        self._loaded: tuple[str, Encoder] | None = None
+
+    @functools.cached_property
+    def tasks(self) -> dict[str, Labelled]:
+        return {name: task_data.read(self.settings.data / name, self.settings) for name in self.settings.tasks}
+
+    @functools.cached_property
+    def unlabelled(self) -> list[str]:
+        """Return texts that belong to no task."""
+        if self.settings.unlabelled is None:
+            return []
+        texts = read_texts(str(self.settings.unlabelled), "text")
+        rows = np.random.default_rng(0).permutation(len(texts))[: self.settings.unlabelled_rows]
+        return [texts[i] for i in rows]
+
+    @functools.cached_property
+    def base_hashes(self) -> dict[str, str]:
+        return find(self.settings.base).file_hashes()
+
+    @functools.cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Return the base's layers, all of which the bundled encoder pools."""
+        return tuple(range(1, layer_count(find(self.settings.base).config()) + 1))
+
+    @functools.cached_property
+    def width(self) -> int:
+        return hidden_size(find(self.settings.base).config())
+
+    def sample(self, names: Sequence[str]) -> list[str]:
+        """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, as the commands do."""
+        piles = [self.tasks[name].splits["train"].texts for name in names]
+        return draw_evenly(piles, self.settings.calibrate_rows, seed=0)
+
+    def load(self, bundle: Bundle) -> Encoder:
+        """Load an encoder; the last one loaded stays in memory."""
+        if self._loaded is None or self._loaded[0] != bundle.fingerprint:
+            self._loaded = None
+            self._loaded = (
+                bundle.fingerprint,
+                encoder.load(bundle, self.settings.device, self.settings.precision),
+            )
+        return self._loaded[1]
+
+    def features(self, bundle: Bundle, name: str, task: Labelled) -> Features:
+        return Features(self, bundle, name, task)
+
+    def head(
+        self, label: str, task: Labelled, made_of: dict[str, Any], inputs: Inputs, rows: dict | None = None
+    ) -> dict[str, Any]:
+        """Fit a head and measure it on the test split: `scoring.fit_and_measure`, cached.
+
+        Args:
+            made_of: what the inputs follow from.
+            rows: training rows to fit on, "fit", and that choose its strength, "choose", as lists; None for the splits.
+        """
+        inputs_key = {"task": task.digest, "of": made_of, "rows": rows}
+        return self.cache.value(
+            HEADS, f"{task.name}-{label}", inputs_key, lambda: fit_and_measure(task, inputs, rows or {})
+        )
+
+
+class Features:
+    """Give the features of one encoder over one task, and the codes cut from them in the same pass."""
+
+    def __init__(self, study: Study, bundle: Bundle, name: str, task: Labelled) -> None:
+        self._study = study
+        self._bundle = bundle
+        self._name = name
+        self.task = task
+        self.key = {"encoder": bundle.fingerprint, "task": task.digest}
+
+    def floats(self, split: str) -> np.ndarray:
+        """Return features (n, dim) float32; they were kept as float16."""
+        return self._arrays(split)["floats"].astype(np.float32)
+
+    def bits(self, split: str) -> np.ndarray:
+        """Return codes (n, dim // 8) uint8."""
+        return self._arrays(split)["bits"]
+
+    def _arrays(self, split: str) -> dict[str, np.ndarray]:
+        texts = self.task.splits[split].texts
+
+        def make() -> dict[str, np.ndarray]:
+            found = self._study.load(self._bundle).features(texts)
+            return {
+                "floats": found.astype(np.float16),
+                "bits": bit_packing.pack(found > self._bundle.thresholds),
+            }
+
+        # The precision is part of the key: the same bundle gives slightly other bits in another.
+        settings = self._study.settings
+        made_of = self.key | {"split": split, "precision": settings.precision, "device": settings.device}
+        return self._study.cache.arrays(FEATURES, f"{self._name}-{self.task.name}-{split}", made_of, make)

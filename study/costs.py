@@ -1,0 +1,101 @@
+"""Time every rival in one run, side by side, and work out from how many tasks on the shared encoder is cheaper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import encoder
+from benchmarks import machine
+from benchmarks.harness import Contender, interleave
+from benchmarks.kernel import random_head
+from encoder import Encoder
+from heads import HeadBank
+from pipelines.labelled import draw_evenly
+from study import encoders, tfidf
+from study.cache import Step
+from study.context import Study
+
+COSTS = Step("costs", 1)
+OURS = "encoder and heads"
+HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again
+
+
+def run(study: Study) -> dict[str, Any]:
+    about = machine.describe()
+    inputs = {"settings": study.settings.decisive(), "tasks": [task.digest for task in study.tasks.values()]}
+    inputs |= {"processor": about["processor"], "cores": about["cores"], "threads": about["torch_threads"]}
+    return study.cache.value(COSTS, "all", inputs, lambda: _measure(study, about))
+
+
+def cost(model: dict[str, float], tasks: int) -> float:
+    """Return the seconds a document that so many tasks take."""
+    return model["shared"] + tasks * model["each"]
+
+
+def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
+    """Return the fewest tasks with which ours costs no more than the rival; None where it never does."""
+    if cost(ours, 1) <= cost(rival, 1):
+        return 1
+    if ours["each"] >= rival["each"]:
+        return None
+    tasks = math.ceil((ours["shared"] - rival["shared"]) / (rival["each"] - ours["each"]))
+    return tasks if cost(ours, tasks) <= cost(rival, tasks) else tasks + 1  # rounding
+
+
+def _measure(study: Study, about: dict[str, Any]) -> dict[str, Any]:
+    settings = study.settings
+    tasks = list(study.tasks.values())
+    texts = draw_evenly([task.splits["test"].texts for task in tasks], settings.cost_documents, seed=0)
+    top = study.layers[-1]
+    half = tuple(range(1, max(1, top // 2) + 1))
+    ours, whole, student = (
+        encoder.load(encoders.frozen(study, layers), settings.device, settings.precision)
+        for layers in (study.layers, (top,), (half[-1],))
+    )
+    bank = HeadBank([random_head(ours.bits, len(task.classes), seed) for seed, task in enumerate(tasks)])
+    codes = np.tile(ours.encode(texts).bits, (HEAD_REPEATS, 1))
+    vectors = np.tile(whole.features(texts), (HEAD_REPEATS, 1))
+    rng = np.random.default_rng(0)
+    linear = [rng.standard_normal((study.width, len(task.classes))).astype(np.float32) for task in tasks]
+    pipelines = []
+    for task in tasks:
+        pipelines.append(tfidf.fit(task, **tfidf.measure(study, task)["recipe"]))
+
+    def one_model(model: Encoder) -> Callable[[], Any]:
+        return lambda: (model.features(texts) @ linear[0]).argmax(1)
+
+    contenders = [
+        Contender("encoder", lambda: ours.encode(texts), lambda: ours.encode(texts[:64])),
+        Contender("heads", lambda: [h.predict_from(found) for h, found in zip(bank.heads, bank.logits(codes))]),
+        Contender("fine-tuned", one_model(whole), one_model(whole)),
+        Contender("student", one_model(student), one_model(student)),
+        Contender("float heads", lambda: [(vectors @ weights).argmax(1) for weights in linear]),
+        Contender("TF-IDF", lambda: [pipeline.predict_proba(texts) for pipeline in pipelines]),
+    ]
+    timing = interleave(contenders, settings.rounds)
+    if timing.absent:
+        raise RuntimeError(f"could not be timed: {timing.absent}")
+    per_document = {name: 1 / timing.per_second(name, len(texts)) for name in timing.seconds}
+    head, float_head = (per_document[name] / HEAD_REPEATS / len(tasks) for name in ("heads", "float heads"))
+    models = {
+        OURS: {"shared": per_document["encoder"], "each": head},
+        "fine-tuned": {"shared": 0.0, "each": per_document["fine-tuned"]},
+        "student": {"shared": 0.0, "each": per_document["student"]},
+        "sentence embedding": {"shared": per_document["fine-tuned"], "each": float_head},
+        "TF-IDF": {"shared": 0.0, "each": per_document["TF-IDF"] / len(tasks)},
+    }
+    return {
+        "ours": OURS,
+        "models": models,
+        "break_even": {name: break_even(models[OURS], model) for name, model in models.items() if name != OURS},
+        "ten_over_one": cost(models[OURS], 10) / cost(models[OURS], 1),
+        "documents": len(texts),
+        "rounds": settings.rounds,
+        "seconds": timing.seconds,
+        "machine": f"{about['processor']}, {about['cores']} cores, {about['torch_threads']} torch threads; {ours.device}, "
+        f"{str(ours.dtype).removeprefix('torch.')}",
+    }

@@ -1,0 +1,130 @@
+"""Make the encoders that are compared: the frozen base, and trained ones, as `make-encoder` and `train-encoder` make them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from encoder import Bundle, bundle
+from encoder.calibrate import make, mean_thresholds
+from encoder.settings import BundleSettings
+from encoder.tasks import digest
+from encoder.train_options import TrainOptions
+from study.cache import Step
+from study.context import Study
+
+FROZEN = Step("frozen-encoder", 1)
+TRAINED = Step("trained-encoder", 1)
+REREAD = Step("reread-encoder", 1)
+
+
+def frozen(
+    study: Study, layers: Sequence[int] | None = None, positions: Sequence[str] = ("mean",), **more: Any
+) -> Bundle:
+    """Make the base model's encoder: by default the mean over each of its layers, cut at the means."""
+    settings = study.settings
+    layers = tuple(layers or study.layers)
+    texts = study.sample(settings.tasks)
+    arguments = {"layers": layers, "positions": tuple(positions), "max_tokens": settings.max_tokens} | more
+    inputs = {"base": study.base_hashes, **arguments, "sample": _digests(study, settings.tasks, ()), "rows": len(texts)}
+    folder = study.cache.tree(
+        FROZEN,
+        f"layers-{'-'.join(map(str, layers))}",
+        inputs,
+        lambda path: make(BundleSettings("frozen", settings.base, **arguments), texts, device=settings.device).save(
+            path
+        ),
+    )
+    return bundle.read(folder)
+
+
+def trained(
+    study: Study,
+    seed: int,
+    held_out: Sequence[str] = (),
+    layers: Sequence[int] | None = None,
+    positions: Sequence[str] = ("mean",),
+    bits: int | None = None,
+) -> Bundle:
+    """Train an encoder on all tasks but those held out, on the study's training rows and the options' defaults.
+
+    Of tasks held out it sees nothing: no row to learn from, no text to fit thresholds on.
+    """
+    from encoder.train import train
+
+    settings = study.settings
+    names = [name for name in settings.tasks if name not in held_out]
+    options = train_options(study, seed)
+    layers = tuple(layers or study.layers)
+    arguments = {"layers": layers, "positions": tuple(positions), "bits": bits, "max_tokens": settings.max_tokens}
+    inputs = {
+        "base": study.base_hashes,
+        **arguments,
+        "options": dataclasses.asdict(options),
+        "tasks": _digests(study, names, study.unlabelled),
+        "calibrate_rows": settings.calibrate_rows,
+        "device": settings.device,
+        "precision": settings.precision,
+    }
+    label = f"seed-{seed}-without-{'+'.join(held_out) or 'none'}"
+
+    def run(path) -> None:
+        study.report(f"training an encoder, seed {seed}, without {', '.join(held_out) or 'none'}")
+        checkpoints = settings.work / "checkpoints" / study.cache.path(TRAINED, label, inputs, "").name
+        made = train(
+            BundleSettings(label, settings.base, **arguments),
+            [study.tasks[name].training_task() for name in names],
+            study.sample(names),
+            unlabelled=study.unlabelled,
+            options=options,
+            device=settings.device,
+            precision=settings.precision,
+            checkpoint_folder=checkpoints,
+            report=_Reporter(study),
+        )
+        made.save(path)
+        from encoder import checkpoint
+
+        checkpoint.remove(checkpoints)
+
+    return bundle.read(study.cache.tree(TRAINED, label, inputs, run))
+
+
+def reread(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
+    """Pool a trained encoder as `wide` is pooled, cut at the means over the same texts as the frozen one."""
+    cut = dataclasses.replace(wide, adapter=learned.adapter)
+
+    def run(path) -> None:
+        features = study.load(cut).features(study.sample(study.settings.tasks))
+        dataclasses.replace(cut, thresholds=mean_thresholds(features)).save(path)
+
+    return bundle.read(study.cache.tree(REREAD, "wide", {"bundle": cut.fingerprint}, run))
+
+
+def train_options(study: Study, seed: int) -> TrainOptions:
+    """Return how the bundled encoder was trained, with the study's number of steps: the upper half of the layers moves."""
+    options = TrainOptions(seed=seed, train_layers=(len(study.layers) + 1) // 2)
+    steps = study.settings.train_steps
+    return options if steps is None else dataclasses.replace(options, steps=steps)
+
+
+def _digests(study: Study, names: Sequence[str], unlabelled: Sequence[str]) -> dict[str, Any]:
+    return {name: study.tasks[name].digest for name in names} | {"unlabelled": digest([], list(unlabelled))}
+
+
+class _Reporter:
+    """Say how a training goes, once a minute."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._last = time.monotonic()
+
+    def __call__(self, progress) -> None:
+        if time.monotonic() - self._last > 60:
+            self._last = time.monotonic()
+            self._study.report(
+                f"  step {progress.step}/{progress.steps}, {progress.seconds_per_step:.2f} s a step, "
+                f"{progress.seconds_left / 60:.0f} min left in this training"
+            )

@@ -1,0 +1,144 @@
+"""Hold what the study must show, and whether it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from study.measure import ALL_LAYERS, LAST_LAYER
+from study.records import Record, by_task, mean, select
+
+SEEN_SHARE = 0.98
+UNSEEN_GAIN = 0.015
+WORST_LOSS = 0.01
+BITS_LOSS = 0.005
+BREAK_EVEN_TASKS = 2
+TEN_TASKS = 1.05
+GOAL_BITS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """Hold one goal: what it asks for, what was measured in words, and whether that meets it; None: not measured."""
+
+    asks: str
+    measured: str
+    met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "**missed**", None: "not measured"}[self.met]
+
+
+def all_goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
+    """Judge every goal by what the steps found."""
+    return [
+        *_seen(results),
+        *_unseen(results),
+        _bits(results),
+        *_costs(results),
+    ]
+
+
+def records_of(results: dict[str, dict[str, Any]], step: str) -> list[Record]:
+    """Return a step's records; none where it was not run."""
+    return results.get(step, {}).get("records", [])
+
+
+def seen_bits(results: dict) -> list[Record]:
+    """Return the bits of encoders trained on all tasks."""
+    return select(records_of(results, "trained"), encoder="multi-task", layers=ALL_LAYERS, code="bits")
+
+
+def frozen_floats(results: dict) -> list[Record]:
+    """Return the base's last layer, as floats, on all rows."""
+    found = select(records_of(results, "frozen"), layers=LAST_LAYER, code="floats")
+    return [record for record in found if "shots" not in record]
+
+
+def unseen_bits(results: dict) -> list[Record]:
+    """Return the bits of encoders that saw neither the task nor its siblings."""
+    found = select(records_of(results, "trained"), encoder="left out", layers=ALL_LAYERS, code="bits")
+    return [record for record in found if "shots" not in record]
+
+
+def _seen(results: dict) -> list[Goal]:
+    asks = f"seen tasks, bits: mean at least {SEEN_SHARE:.0%} of full fine-tuning for each task"
+    above = "seen tasks, bits: mean above that of the distilled students"
+    ours, tuned, student = (
+        seen_bits(results),
+        select(records_of(results, "rivals"), rival="fine-tuned"),
+        select(records_of(results, "rivals"), rival="student"),
+    )
+    return [
+        _compare(asks, ours, tuned, lambda a, b: (a / b >= SEEN_SHARE, f"{a / b:.1%} of it")),
+        _compare(above, ours, student, lambda a, b: (a > b, f"{100 * (a - b):+.1f} points")),
+    ]
+
+
+def _unseen(results: dict) -> list[Goal]:
+    ours, base = unseen_bits(results), frozen_floats(results)
+    asks = f"unseen tasks, bits: mean at least {100 * UNSEEN_GAIN:g} points above the frozen last layer's floats"
+    first = _compare(asks, ours, base, lambda a, b: (a - b >= UNSEEN_GAIN, f"{100 * (a - b):+.1f} points"))
+    asks = f"unseen tasks, bits: no task more than {100 * WORST_LOSS:g} point below these floats"
+    a, b = by_task(ours), by_task(base)
+    shared = [task for task in a if task in b]
+    if not shared:
+        return [first, Goal(asks, "–", None)]
+    worst = min(shared, key=lambda task: a[task] - b[task])
+    lost = a[worst] - b[worst]
+    return [first, Goal(asks, f"worst: {worst}, {100 * lost:+.1f} points", lost >= -WORST_LOSS)]
+
+
+def _bits(results: dict) -> Goal:
+    asks = f"bits against the same encoder's floats: at most {100 * BITS_LOSS:g} points lost on average at {GOAL_BITS:,} bits"
+    for step, of in (("trained_size", "trained encoder"), ("size", "frozen base alone")):
+        records = [r for r in records_of(results, step) if r["method"] in ("ITQ rotation", "learned projection")]
+        best = best_method([r for r in records if r["bytes"] * 8 == GOAL_BITS])
+        floats = select(records_of(results, step), method="float32")
+        if best and floats:
+            note = f"{of}, {best[0]['method']}"
+            return _compare(
+                asks, best, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.1f} points ({n})")
+            )
+    return Goal(asks, "–", None)
+
+
+def best_method(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the method that does best on validation rows: the test split chooses nothing."""
+    methods = {record["method"] for record in records}
+    if not methods:
+        return []
+
+    def validation(method: str) -> float:
+        return mean([r | {"value": r["validation"]} for r in select(records, method=method)]).value
+
+    return select(records, method=max(sorted(methods), key=validation))
+
+
+def _costs(results: dict) -> list[Goal]:
+    even = f"cheaper than distilled students from {BREAK_EVEN_TASKS} tasks on, or fewer"
+    ten = f"ten tasks cost at most {TEN_TASKS} of one"
+    found = results.get("costs")
+    if not found:
+        return [Goal(even, "–", None), Goal(ten, "–", None)]
+    tasks, ratio = found["break_even"]["student"], found["ten_over_one"]
+    measured = "never" if tasks is None else f"from {tasks} on"
+    return [
+        Goal(even, measured, tasks is not None and tasks <= BREAK_EVEN_TASKS),
+        Goal(ten, f"{ratio:.3f}", ratio <= TEN_TASKS),
+    ]
+
+
+def _compare(asks: str, ours: list[Record], theirs: list[Record], judge) -> Goal:
+    """Judge means over the tasks that both have figures for."""
+    shared = by_task(ours).keys() & by_task(theirs).keys()
+    if not shared:
+        return Goal(asks, "–", None)
+    a, b = mean(ours, shared), mean(theirs, shared)
+    met, how = judge(a.value, b.value)
+    spread = "" if a.spread is None else f" ± {100 * a.spread:.1f}"
+    return Goal(
+        asks, f"{100 * a.value:.1f}{spread} against {100 * b.value:.1f} on {len(shared)} tasks: {how}", bool(met)
+    )

@@ -1,0 +1,82 @@
+"""Draw the study's plots as SVG, in colours that colour-blind people tell apart (Okabe and Ito)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from study.records import Record, mean, select
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+MARKERS = "osD^vPX*"
+
+
+def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
+    """Draw mean accuracy against bytes a document, a panel an encoder; returns the file's name, or why there is none."""
+    figure = _figure((4.6 * len(encoders) + 2.2, 4.2))
+    if isinstance(figure, str):
+        return figure
+    panels = figure.subplots(1, len(encoders), sharey=True, squeeze=False)[0]
+    for axes, (name, records) in zip(panels, encoders):
+        methods = sorted({record["method"] for record in records})
+        for number, method in enumerate(methods):
+            mine = select(records, method=method)
+            sizes = sorted({record["bytes"] for record in mine})
+            values = [100 * mean(select(mine, bytes=size)).value for size in sizes]
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[(number // 2) % len(MARKERS)]}
+            axes.plot(sizes, values, label=method, linewidth=1, markersize=5, **style)
+        axes.set(xscale="log", xlabel="bytes a document", title=name)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("mean accuracy, %")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=7)
+    return _save(figure, path)
+
+
+def costs(
+    found: dict[str, Any], curves: Sequence[tuple[str, dict[str, float]]], tasks: Sequence[str], path: Path
+) -> str:
+    """Draw cost a document, and mean accuracy over the first T tasks, against T; returns the file's name, or why not."""
+    figure = _figure((10, 4.2))
+    if isinstance(figure, str):
+        return figure
+    left, right = figure.subplots(1, 2)
+    counts = list(range(1, len(tasks) + 1))
+    for number, (name, model) in enumerate(found["models"].items()):
+        values = [1000 * (model["shared"] + count * model["each"]) for count in counts]
+        left.plot(
+            counts, values, label=name, color=COLOURS[number % len(COLOURS)], marker=MARKERS[number], markersize=4
+        )
+    left.set(xlabel="tasks", ylabel="ms a document", yscale="log", title="cost")
+    for number, (name, values) in enumerate(curves):
+        known = [values[task] for task in tasks if task in values]
+        if len(known) == len(tasks):
+            means = [100 * statistics.fmean(known[:count]) for count in counts]
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            right.plot(counts, means, label=name, markersize=4, **style)
+    right.set(xlabel="tasks", ylabel="mean accuracy over the first T tasks, %", title="accuracy")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _figure(inches: tuple[float, float]) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "matplotlib is not installed; pip install 'encode-once[bench]'"
+    return Figure(figsize=inches, layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> str:
+    import matplotlib
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):  # the same figures give the same bytes
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    temporary.replace(path)
+    return path.name

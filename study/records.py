@@ -1,0 +1,62 @@
+"""Select and average figures. A record is one measurement: a dictionary with "task", "value" and what it was measured of."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+
+
+class Mean(NamedTuple):
+    """Hold a mean over tasks: of all seeds, and how far seeds lie apart (standard deviation; None for one seed)."""
+
+    value: float
+    spread: float | None
+    seeds: int
+
+
+def select(records: Iterable[Record], **where: Any) -> list[Record]:
+    """Return the records that hold these values."""
+    return [record for record in records if all(record.get(name) == value for name, value in where.items())]
+
+
+def by_task(records: Iterable[Record]) -> dict[str, float]:
+    """Average over seeds, task by task."""
+    values: dict[str, list[float]] = {}
+    for record in records:
+        values.setdefault(record["task"], []).append(record["value"])
+    return {task: statistics.fmean(found) for task, found in values.items()}
+
+
+def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean | None:
+    """Average over tasks within each seed, then over seeds; None where there is nothing.
+
+    A seed that lacks a task others have is left out: its mean would be one of other tasks.
+    """
+    wanted = None if tasks is None else set(tasks)
+    seeds: dict[Any, dict[str, float]] = {}
+    for record in records:
+        if wanted is None or record["task"] in wanted:
+            seeds.setdefault(record.get("seed"), {})[record["task"]] = record["value"]
+    if not seeds:
+        return None
+    most = max(len(found) for found in seeds.values())
+    means = [statistics.fmean(found.values()) for found in seeds.values() if len(found) == most]
+    spread = statistics.stdev(means) if len(means) > 1 else None
+    return Mean(statistics.fmean(means), spread, len(means))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a share in per cent, without the sign; a dash for none."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def percent_mean(found: Mean | None, digits: int = 1) -> str:
+    """Write a mean in per cent, with its spread where there are several seeds."""
+    if found is None:
+        return "–"
+    spread = "" if found.spread is None else f" ± {100 * found.spread:.{max(digits, 1)}f}"
+    return percent(found.value, digits) + spread

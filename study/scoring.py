@@ -1,0 +1,101 @@
+"""Fit a head as `train-head` does, on bits or floats, and measure it once on the test split."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import heads
+from heads.calibrate import fit_threshold
+from heads.labels import to_targets
+from study.tasks import Labelled, label_names, restrict
+
+NO_ENCODER = "0" * 64
+
+
+def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str, list[int]]) -> Any:
+    """Fit a head on packed bits (uint8) or on floats, which are standardised.
+
+    Args:
+        rows: "fit", training rows to fit on; "choose", training rows that choose the strength. Without the one all are
+            fitted on, without the other the validation split chooses.
+    """
+    train, split = inputs("train"), task.splits["train"]
+    fit = rows.get("fit", slice(None))
+    fitted = split.take(rows["fit"]) if "fit" in rows else split
+    known = label_names(fitted.labels, task.kind)
+    if "choose" in rows:
+        choosing, kept = restrict(split.take(rows["choose"]), task.kind, known)
+        chosen = train[rows["choose"]][kept]
+    else:
+        choosing, kept = restrict(task.splits["validation"], task.kind, known)
+        chosen = inputs("validation")[kept]
+    shared = {
+        "kind": task.kind,
+        "classes": tuple(name for name in task.classes if name in known),
+        "validation": (chosen, choosing.labels),
+    }
+    with one_thread():
+        if train.dtype == np.uint8:
+            return heads.fit(train[fit], fitted.labels, task=task.name, encoder_fingerprint=NO_ENCODER, **shared)
+        return heads.fit_features(train[fit], fitted.labels, **shared)
+
+
+def fit_and_measure(
+    task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str, list[int]]
+) -> dict[str, float | None]:
+    """Fit a head and measure it: test accuracy (or micro F1) as "value", macro F1, the same on validation."""
+    head = fit_head(task, inputs, rows)
+    found = figures(task, head, inputs("test"), "test")
+    if "choose" not in rows:
+        found["validation"] = figures(task, head, inputs("validation"), "validation")["value"]
+    return found
+
+
+def figures(task: Labelled, head: Any, inputs: np.ndarray, split: str) -> dict[str, Any]:
+    """Measure a head, or what scores like one, on one split."""
+    found = heads.evaluate.evaluate(head, inputs, task.splits[split].labels)
+    return {"value": found[task.metric], "macro_f1": found["macro_f1"]}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """Take scores (n, classes) for the inputs themselves, so that they are measured as a head's are."""
+
+    kind: str
+    labels: tuple[str, ...]
+    thresholds: np.ndarray
+
+    def score(self, scores: np.ndarray) -> np.ndarray:
+        return scores
+
+
+def measure_scores(task: Labelled, validation: np.ndarray, test: np.ndarray | None = None) -> dict[str, float | None]:
+    """Measure scores (n, classes) float32 of the validation rows and, where they are given, of the test rows.
+
+    The threshold of several labels is the best one on validation.
+    """
+    thresholds = np.empty(0, np.float32)
+    if task.kind == "multi":
+        targets = to_targets(task.splits["validation"].labels, task.kind, task.classes).values
+        thresholds = np.full(len(task.classes), fit_threshold(validation, targets)[0], np.float32)
+    head = Scores(task.kind, task.classes, thresholds)
+    found = {} if test is None else figures(task, head, test, "test")
+    return found | {"validation": figures(task, head, validation, "validation")["value"]}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Fit on one thread, as train-head does: sums in another order would make another head of the same data."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

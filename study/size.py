@@ -1,0 +1,71 @@
+"""Compare codes of many sizes: bytes a document against mean accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from encoder import Bundle
+from study import encoders
+from study.codes import Apply, all_codes
+from study.context import Study
+from study.records import Record
+
+
+def run(study: Study) -> dict[str, Any]:
+    """Measure the frozen base's codes."""
+    return {"records": code_records(study, encoders.frozen(study), "frozen", {"encoder": "frozen", "seed": None})}
+
+
+def run_trained(study: Study) -> dict[str, Any]:
+    """Measure the codes of the encoder trained on all tasks, and of those whose projection was trained."""
+    settings = study.settings
+    seed = settings.seeds[0]
+    fields = {"encoder": "multi-task", "seed": seed}
+    bundle = encoders.trained(study, seed)
+    records = code_records(study, bundle, f"multi-task-{seed}", fields)
+    for bits in settings.learned_sizes:
+        bundle = encoders.trained(study, seed, bits=bits)
+        for name in settings.tasks:
+            task = study.tasks[name]
+            features = study.features(bundle, f"learned-{bits}-{seed}", task)
+            rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
+            found = study.head(f"learned-{bits}", task, features.key | {"code": "bits"}, features.bits, rows)
+            about = {"task": name, "method": "learned projection", "bytes": bits / 8, "metric": task.metric}
+            records.append(about | fields | found)
+    return {"records": records}
+
+
+def code_records(study: Study, bundle: Bundle, name: str, fields: dict[str, Any]) -> list[Record]:
+    """Measure every code of an encoder's features on every task, each head on the same training rows."""
+    settings = study.settings
+    codes = all_codes(bundle.bits, study.width, settings.sizes)
+    features = {task: study.features(bundle, name, study.tasks[task]) for task in settings.tasks}
+    sample: list[np.ndarray] = []
+    records = []
+    for code in codes:
+        fitted: list[Apply] = []
+        for task_name in settings.tasks:
+            task, of = study.tasks[task_name], features[task_name]
+            rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
+            key = of.key | {"code": code.name, "sample": [f.key for f in features.values()]}
+
+            def inputs(split: str, of=of, code=code, fitted=fitted) -> np.ndarray:
+                if not fitted:
+                    if not sample:
+                        sample.append(_sample(study, features))
+                    fitted.append(code.fit(sample[0]))
+                return fitted[0](of.floats(split))
+
+            found = study.head(f"{name}-{code.name}", task, key, inputs, rows)
+            about = {"task": task_name, "method": code.method, "bytes": code.bytes_a_document, "metric": task.metric}
+            records.append(about | fields | found)
+        study.report(f"{name}, {code.name}: measured")
+    return records
+
+
+def _sample(study: Study, features: dict) -> np.ndarray:
+    """Take features of training rows, as many of each task: (rows, dim) float32."""
+    each = -(-study.settings.calibrate_rows // len(features))
+    return np.concatenate([of.floats("train")[:each] for of in features.values()])

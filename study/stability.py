@@ -1,0 +1,113 @@
+"""Measure what changes between precisions, batch sizes and devices, and what windows give against truncation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import encoder
+from benchmarks.agreement import same_labels
+from benchmarks.harness import reason
+from encoder import Bundle
+from encoder import bits as bit_packing
+from study import encoders
+from study.cache import Step
+from study.context import Study
+from study.measure import CODES
+from study.records import Record
+from study.scoring import fit_head
+
+VARIANTS = Step("stability", 1)
+TOKENS = Step("tokens", 1)
+REFERENCE = {"device": "cpu", "precision": "float32", "batch_tokens": None}
+FEW_TOKENS, MANY_TOKENS = 256, 16384
+
+
+def run(study: Study) -> dict[str, Any]:
+    bundle = encoders.frozen(study)
+    inputs = {
+        "encoder": bundle.fingerprint,
+        "rows": study.settings.stability_rows,
+        "tasks": [task.digest for task in study.tasks.values()],
+        "devices": _devices(),
+    }
+    found = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
+    records = [record for name in study.settings.long_tasks if name in study.tasks for record in _long(study, name)]
+    return {"reference": "float32 on the CPU, batches of the default size", "variants": found, "records": records}
+
+
+def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
+    """Encode some test texts of every task in other ways, and compare bits and labels with the reference's."""
+    kept = {name: task.splits["test"].texts[: study.settings.stability_rows] for name, task in study.tasks.items()}
+
+    def encode(**how: Any) -> dict[str, np.ndarray]:
+        model = encoder.load(bundle, **(REFERENCE | how))
+        return {name: model.encode(texts).bits for name, texts in kept.items()}
+
+    reference = encode()
+    heads = {}
+    for name, task in study.tasks.items():
+        heads[name] = fit_head(task, study.features(bundle, "frozen", task).bits, {})
+    ways: dict[str, dict[str, Any]] = {
+        "the same again": {},
+        f"batches of {FEW_TOKENS} tokens": {"batch_tokens": FEW_TOKENS},
+        f"batches of {MANY_TOKENS:,} tokens": {"batch_tokens": MANY_TOKENS},
+        "bfloat16": {"precision": "bfloat16"},
+    }
+    for device in ("cuda", "mps"):
+        for precision in ("float32", "bfloat16"):
+            ways[f"{device}, {precision}"] = {"device": device, "precision": precision}
+    found = []
+    for way, how in ways.items():
+        try:
+            bits = encode(**how)
+        except Exception as error:  # a device or precision this machine cannot have
+            found.append({"name": way, "absent": reason(error)})
+            continue
+        same = np.concatenate([same_labels(heads[name], bits[name], reference[name]) for name in kept])
+        every = [np.concatenate(list(part.values())) for part in (bits, reference)]
+        differ = bit_packing.differing_share(*every)
+        found.append(
+            {"name": way, "documents": len(same), "bits_differ": differ, "labels_differ": 1 - float(same.mean())}
+        )
+        study.report(f"stability, {way}: measured")
+    return found
+
+
+def _long(study: Study, name: str) -> list[Record]:
+    """Measure a task whose texts are cut at one and at two lengths, and read whole in windows of the longer one."""
+    settings = study.settings
+    task = study.tasks[name].cut(settings.long_rows, settings.long_rows)
+    longer = 2 * settings.max_tokens
+    ways = {
+        f"cut at {settings.max_tokens} tokens": {},
+        f"cut at {longer} tokens": {"max_tokens": longer},
+        f"windows of {longer} tokens": {"max_tokens": longer, "long_texts": "windows"},
+    }
+    records = []
+    for way, how in ways.items():
+        bundle = encoders.frozen(study, **how)
+        features = study.features(bundle, way, task)
+
+        def tokens(bundle: Bundle = bundle) -> float:
+            return float(study.load(bundle).encode(task.splits["test"].texts[:100]).n_tokens.mean())
+
+        read = study.cache.value(TOKENS, f"{name}-{way}", features.key, tokens)
+        for code in CODES:
+            inputs = features.bits if code == "bits" else features.floats
+            found = study.head(f"{way}-{code}", task, features.key | {"code": code}, inputs)
+            about = {"task": name, "reading": way, "code": code, "tokens": read, "metric": task.metric, "seed": None}
+            records.append(about | found)
+        study.report(f"{name}, {way}: measured")
+    return records
+
+
+def _devices() -> list[str]:
+    """Name the devices this machine has."""
+    return [
+        "cpu",
+        *(["cuda"] if torch.cuda.is_available() else []),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+    ]

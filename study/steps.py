@@ -1,0 +1,65 @@
+"""Run the steps of the study, and keep what each found so that the page can be written from steps of several runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from encoder.tasks import digest
+from encoder.train_options import TrainOptions
+from study.cache import write_text
+from study.context import Study
+
+# name: (module, function, what it measures); in the order they are run
+STEPS = {
+    "frozen": ("frozen", "run", "the frozen base, all rows and few"),
+    "pooling": ("pooling", "run", "poolings of the frozen base"),
+    "size": ("size", "run", "sizes of code of the frozen base"),
+    "trained": ("trained", "run", "encoders trained on all tasks, and with siblings left out"),
+    "trained_pooling": ("pooling", "run_trained", "poolings of the trained encoder"),
+    "trained_size": ("size", "run_trained", "sizes of code of the trained encoder"),
+    "stability": ("stability", "run", "precisions, batch sizes, devices; windows beside truncation"),
+    "rivals": ("rivals", "run", "fine-tuned models, students, sentence embeddings, TF-IDF, label names"),
+    "costs": ("costs", "run", "time a document of every rival, in one run"),
+}
+
+
+def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Run the steps asked for, and read what earlier runs found of the others: a dictionary by step.
+
+    Each holds what the step returned, "seconds" that all of it took to compute, and when it was.
+    """
+    found = {}
+    folder = study.settings.work / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (module, function, about) in STEPS.items():
+        path = folder / f"{name}-{_key(study)}.json"
+        if name in asked:
+            study.report(f"step {name}: {about}")
+            before, started = study.cache.spent_seconds, time.monotonic()
+            result = getattr(importlib.import_module(f"study.{module}"), function)(study)
+            seconds = round(study.cache.spent_seconds - before, 1)
+            if path.exists():  # what is within a cached result is not looked at again: the first run saw it all
+                seconds = max(seconds, json.loads(path.read_text(encoding="utf-8"))["seconds"])
+            result |= {"seconds": seconds}
+            write_text(path, json.dumps(result, ensure_ascii=False))
+            study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
+        if path.exists():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _key(study: Study) -> str:
+    """Return a hash of settings, rows and the defaults of training."""
+    decisive = [
+        study.settings.decisive(),
+        {name: task.digest for name, task in study.tasks.items()},
+        digest([], study.unlabelled),
+        dataclasses.asdict(TrainOptions()),
+    ]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoder.calibrate import first_projection
+from study import codes
+
+
+@pytest.fixture(scope="module")
+def sample() -> np.ndarray:
+    """Give features (400, 48) of clusters along few directions, off centre."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((6, 48)) * 3
+    found = centres[rng.integers(0, 6, 400)] + rng.standard_normal((400, 48)) * np.linspace(2, 0.1, 48) + 5
+    return found.astype(np.float32)
+
+
+def quantisation_error(sample: np.ndarray, projection: np.ndarray) -> float:
+    """Return the mean squared distance of projected, centred features from the corners of the cube they are cut to."""
+    projected = (sample - sample.mean(0)) @ projection
+    signs = np.where(projected > 0, 1, -1)
+    scale = (projected * signs).mean()
+    return float(np.square(projected - scale * signs).sum(1).mean() / np.square(projected).sum(1).mean())
+
+
+def test_itq_is_orthogonal_and_quantises_better_than_a_random_rotation(sample):
+    itq, _ = first_projection(sample, 16, seed=0)
+    np.testing.assert_allclose(itq.T @ itq, np.eye(16), atol=1e-5)
+    axes = codes.principal_axes(sample, 16)
+    rotated = axes @ codes.random_directions(16, 16, seed=1)  # the same plane, turned at random
+    assert quantisation_error(sample, itq) < 0.9 * quantisation_error(sample, rotated)
+
+
+def test_every_code_has_the_bytes_it_says(sample):
+    found = codes.all_codes(48, 16, (16, 32, 64))
+    assert len({code.name for code in found}) == len(found)
+    for code in found:
+        coded = code.fit(sample)(sample)
+        if coded.dtype == np.uint8:
+            assert coded.shape == (400, code.bytes_a_document), code.name
+        else:
+            assert coded.dtype == np.float32
+            assert len(coded) == 400
+
+
+def test_a_shorter_pca_code_is_the_prefix_of_a_longer_one(sample):
+    long, short = (codes.projected(sample, codes.principal_axes(sample, bits))(sample) for bits in (32, 16))
+    np.testing.assert_array_equal(long[:, :2], short)
+
+
+def test_int8_and_half_are_near_what_they_store(sample):
+    spread = sample.max() - sample.min()
+    for apply in (codes.fit_int8(sample), codes.as_half):
+        assert np.abs(apply(sample) - sample).mean() < 0.005 * spread
+
+
+def test_two_bits_order_values_in_four_levels():
+    sample = np.linspace(-1, 1, 201, dtype=np.float32)[:, None].repeat(4, 1)
+    ones = np.unpackbits(codes.two_bits(None, sample)(sample), axis=1)
+    level = 2.0 * ones[:, 0] + ones[:, 4]
+    assert (np.diff(level) >= 0).all()
+    assert [int((level == i).sum()) for i in range(4)] == pytest.approx([50, 50, 50, 50], abs=2)

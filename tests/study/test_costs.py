@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from study.costs import break_even, cost
+
+OURS = {"shared": 7.0, "each": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("rival", "tasks"),
+    [
+        ({"shared": 0.0, "each": 7.5}, 1),  # the very first task is cheaper
+        ({"shared": 0.0, "each": 3.6}, 2),
+        ({"shared": 0.0, "each": 7.01}, 1),  # exactly as much
+        ({"shared": 0.0, "each": 1.0}, 8),
+        ({"shared": 0.0, "each": 0.005}, None),
+        ({"shared": 6.0, "each": 0.01}, None),
+    ],
+)
+def test_break_even_is_the_first_number_of_tasks_that_costs_no_more(rival, tasks):
+    assert break_even(OURS, rival) == tasks
+    if tasks is not None:
+        assert cost(OURS, tasks) <= cost(rival, tasks)
+        assert tasks == 1 or cost(OURS, tasks - 1) > cost(rival, tasks - 1)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from study import page
+from study.goals import all_goals
+from study.records import Record
+from study.settings import Settings
+
+TASKS = ("sst2", "trec")
+
+
+def records(value: float, gap: float = 0.0, seeds=(0, 1), **fields) -> list[Record]:
+    """Make one record a task and seed; the second task is `gap` below."""
+    made = []
+    for seed in seeds:
+        for number, task in enumerate(TASKS):
+            found = {"task": task, "seed": seed, "value": value - number * gap + 0.002 * (seed or 0), "macro_f1": 0.5}
+            made.append(found | {"validation": value, "metric": "accuracy"} | fields)
+    return made
+
+
+def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -> dict:
+    frozen = {"encoder": "frozen", "seeds": (None,)}
+    trained = {"layers": "all layers"}
+    sizes = [
+        *records(0.80, method="float32", bytes=4608.0, **frozen),
+        *records(0.798, method="ITQ rotation", bytes=128.0, **frozen),
+    ]
+    return {
+        "frozen": {
+            "records": [
+                r
+                for c in ("floats", "bits")
+                for n in ("last layer", "all layers")
+                for r in records(0.84, layers=n, code=c, **frozen)
+            ],
+            "seconds": 60,
+        },
+        "trained": {
+            "records": [
+                *records(seen, encoder="multi-task", code="bits", **trained),
+                *records(unseen, unseen_gap, encoder="left out", code="bits", **trained),
+                *records(0.7, encoder="left out", code="bits", shots=16, **trained),
+            ],
+            "plan": [["sst2"], ["trec"]],
+            "seconds": 60,
+        },
+        "size": {"records": sizes, "seconds": 1},
+        "rivals": {
+            "records": [*records(0.91, rival="fine-tuned"), *records(0.88, rival="student")],
+            "seconds": 1,
+        },
+        "costs": {
+            "ours": "encoder and heads",
+            "models": {
+                "encoder and heads": {"shared": 0.007, "each": 1e-6},
+                "student": {"shared": 0.0, "each": 0.004},
+            },
+            "break_even": {"student": 2},
+            "ten_over_one": 1.001,
+            "documents": 10,
+            "rounds": 2,
+            "machine": "a machine",
+            "seconds": 1,
+        },
+    }
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(tmp_path, tmp_path, TASKS)
+
+
+def write(settings, found) -> str:
+    return page.write(page.figures(settings, found), settings.work)
+
+
+def test_goals_that_are_reached_are_met(settings):
+    assert [goal.met for goal in all_goals(results())] == [True] * 7
+    text = write(settings, results())
+    assert text.count("| met |") == 7
+    assert "missed" not in text.split("## How it was measured")[0]
+
+
+def test_page_says_which_goals_are_missed_and_by_how_much(settings):
+    found = results(seen=0.87, unseen=0.85, unseen_gap=0.04)
+    verdicts = {goal.asks: goal for goal in all_goals(found)}
+    assert sum(goal.met is False for goal in verdicts.values()) == 4
+    text = write(settings, found)
+    assert text.count("| **missed** |") == 4
+    assert "worst: trec, -2.9 points" in text
+    assert "87.1 ± 0.1 against 91.1 on 2 tasks: 95.6% of it" in text
+
+
+def test_steps_that_were_not_run_are_not_measured(settings):
+    text = write(settings, {})
+    assert text.count("| not measured |") == 7
+    assert "**Not run: frozen (" in text
+    for number in range(1, 6):
+        assert "Not measured." in text.split(f"\n## {number}. ")[1].split("\n## ")[0]
+
+
+def test_page_holds_no_path_of_the_machine(settings):
+    figures = page.figures(settings, results())
+    assert str(settings.work) not in str(figures)
+    assert str(settings.work) not in write(settings, results())
+
+
+def test_figures_are_laid_out_a_record_a_line(settings):
+    figures = page.figures(settings, results())
+    text = page.lay_out(figures)
+    assert json.loads(text) == figures
+    assert sum('"task": "sst2"' in line for line in text.splitlines()) == text.count('"task": "sst2"')
+
+
+def test_means_are_over_tasks_that_all_columns_have():
+    few = records(0.5, seeds=(0,))[:1]
+    text = page.per_task(TASKS, [("a", records(0.9, gap=0.2, seeds=(0,))), ("b", few)])
+    assert "| **mean of the 1 that all have** | 90.0 | 50.0 |" in text

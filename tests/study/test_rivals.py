@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from heads.labels import to_targets
+from study import rivals, tasks
+from study.rivals_finetune import Classifier, Recipe, batches, train
+
+CPU = torch.device("cpu")
+
+
+def test_batches_hold_every_row_once_with_little_padding():
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)
+    found = list(batches(lengths, np.random.default_rng(1)))
+    assert sorted(np.concatenate(found).tolist()) == list(range(1000))
+    padded = sum(len(rows) * lengths[rows].max() for rows in found)
+    assert padded < 1.15 * lengths.sum()
+
+
+def test_students_keep_the_first_or_every_second_layer(tiny_base):
+    assert rivals.student_layers(6) == [(1, 2, 3), (1, 3, 5)]
+    kept = Classifier(tiny_base, (1, 3), classes=2).base.encoder.layer
+    assert len(kept) == 2
+    whole = Classifier(tiny_base, (1, 2, 3), classes=2).base.encoder.layer
+    torch.testing.assert_close(kept[1].output.dense.weight, whole[2].output.dense.weight)
+
+
+@pytest.mark.parametrize("name", ["trec", "reuters_topics"])
+def test_fine_tuning_learns_and_the_same_seed_gives_the_same_logits(name, tiny_data, tiny_settings, tiny_base):
+    task = tasks.read(tiny_data / name, tiny_settings).cut(32, 10)
+    recipe = Recipe(layers=(1,), rate=1e-2, epochs=40, seed=0)
+    first, again = (train(tiny_base, task, recipe, 32, CPU, half=False) for _ in range(2))
+    np.testing.assert_array_equal(first["test"], again["test"])
+    taught = train(tiny_base, task, recipe, 32, CPU, half=False, teacher=first["train"])
+    targets = to_targets(task.splits["train"].labels, task.kind, task.classes).values
+    for logits in (first, taught):
+        given = logits["train"] > 0 if task.kind == "multi" else logits["train"].argmax(1)
+        often = np.unique(targets, return_counts=True)[1].max() / targets.size
+        assert (given == targets).mean() > often + 0.03
+        assert set(rivals.measure_logits(task, logits)) == {"value", "macro_f1", "validation"}

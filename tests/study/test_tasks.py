@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from study import tasks
+from study.settings import TASKS
+from study.tasks import GROUPS, Split, few_shot, held_out_plan, make
+
+SIBLINGS = [{"sst2", "sst5", "mpqa"}, {"tweet_offensive", "tweet_hate", "hate_offensive"}]
+
+
+def test_every_task_is_held_out_once_with_its_siblings():
+    plan = held_out_plan(TASKS)
+    assert sorted(task for group in plan for task in group) == sorted(TASKS)
+    for siblings in SIBLINGS:
+        assert sum(siblings <= set(group) for group in plan) == 1
+
+
+def test_plan_holds_tasks_of_no_known_kind_out_alone():
+    assert held_out_plan(["sst2", "mine", "sst5"]) == [("sst2", "sst5"), ("mine",)]
+
+
+def test_siblings_alone_leave_nothing_to_train_on():
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        held_out_plan(GROUPS[0])
+
+
+def test_samples_are_the_same_every_time_and_capped(tiny_data, tiny_settings):
+    first, again = (tasks.read(tiny_data / "trec", tiny_settings) for _ in range(2))
+    assert first.digest == again.digest
+    assert {name: len(split) for name, split in first.splits.items()} == {"train": 100, "validation": 60, "test": 60}
+    cut = first.cut(20, 10)
+    assert cut.splits["train"].texts == first.splits["train"].texts[:20]
+    assert len(cut.splits["test"]) == 10
+    assert cut.digest != first.digest
+
+
+def test_classes_without_a_training_row_leave_validation():
+    splits = {"train": Split(["x", "y"], ["a", "b"]), "validation": Split(["v", "w"], ["a", "c"])}
+    task = make("t", "single", ["c", "b", "a"], splits | {"test": Split(["z"], ["c"])})
+    assert task.classes == ("b", "a")
+    assert task.splits["validation"].texts == ["v"]
+    assert task.splits["test"].labels == ["c"]
+
+
+def test_few_shots_hold_so_many_rows_of_every_class(tiny_data, tiny_settings):
+    task = tasks.read(tiny_data / "trec", tiny_settings)
+    fit, choose = few_shot(task, 8, seed=1)
+    assert not set(fit) & set(choose)
+    labels = task.splits["train"].labels
+    for name in task.classes:
+        assert sum(labels[i] == name for i in fit) == 6
+        assert sum(labels[i] == name for i in choose) == 2
+    assert few_shot(task, 8, seed=2)[0].tolist() != fit.tolist()
