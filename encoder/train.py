@@ -86,10 +86,7 @@ def train(
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
-            frozen = Encoder(short, device=device, precision=precision)
-            seen = warm_start.start_heads(student, tasks, frozen.features, options.seed)
-            if options.rebuild:
-                warm_start.start_decoder(student, np.concatenate([features, seen]))
+            _start(student, tasks, features, Encoder(short, device=device, precision=precision), options)
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
         run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, options)
         try:
@@ -120,6 +117,13 @@ def _cut_short(raw: Bundle, most_tokens: int) -> Bundle:
     return dataclasses.replace(
         raw, max_tokens=most_tokens, long_texts="truncate", overlap_tokens=default_overlap(most_tokens)
     )
+
+
+def _start(student: Student, tasks: list[Task], features: np.ndarray, frozen: Encoder, options: TrainOptions) -> None:
+    """Fit heads and decoder to the frozen encoder, which is not needed after that."""
+    seen = warm_start.start_heads(student, tasks, frozen.features, options.seed)
+    if options.rebuild:
+        warm_start.start_decoder(student, np.concatenate([features, seen]))
 
 
 def _check_names(tasks: list[Task]) -> None:

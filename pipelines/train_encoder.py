@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from encoder import Bundle
 from encoder.bundle import check_free
+from encoder.tasks import Task
 from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of
 from pipelines.labelled import draw_evenly, read_texts
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 def run(argv: Sequence[str]) -> Bundle:
     """Train a bundle, write its folder, return it."""
     options, how = parse_train_encoder(argv)
-    output = Path(options.output)
+    output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
     check_free(output)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
@@ -40,7 +41,7 @@ def run(argv: Sequence[str]) -> Bundle:
     from encoder import checkpoint  # loads torch: only once the files are known to be good
     from encoder.train import train
 
-    checkpoint_folder = output.with_name(f"{output.resolve().name}.training")
+    checkpoint_folder = output.with_name(f"{output.name}.training")
     bundle = train(
         bundle_settings(options),
         tasks,
@@ -49,7 +50,7 @@ def run(argv: Sequence[str]) -> Bundle:
         options=how,
         device=options.device,
         precision=options.precision,
-        source=options.source or f"training splits of: {' '.join(task.name for task in tasks)}",
+        source=options.source or _source(tasks, options.unlabelled),
         checkpoint_folder=checkpoint_folder,
         report=_print,
     )
@@ -62,6 +63,12 @@ def run(argv: Sequence[str]) -> Bundle:
         f"{bundle.training['best_step']} steps\nwritten to {output} ({size / 1e6:.1f} MB)"
     )
     return bundle
+
+
+def _source(tasks: list[Task], unlabelled: list[str]) -> str:
+    """Say where the texts for the thresholds are from."""
+    named = f"training splits of: {' '.join(task.name for task in tasks)}"
+    return named + (f"; and {', '.join(Path(path).name for path in unlabelled)}" if unlabelled else "")
 
 
 def _print(progress: Progress) -> None:

@@ -72,7 +72,7 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
         type=int,
         default=4000,
         metavar="N",
-        help="texts the thresholds are fitted on, evenly over tasks",
+        help="texts the thresholds are fitted on, evenly over tasks and --unlabelled",
     )
     data.add_argument("--source", default="", metavar="TEXT", help="where the rows are from; default: the tasks' names")
     data.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; checkpoints in DIR.training")

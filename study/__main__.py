@@ -40,8 +40,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     def report(line: str) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
 
+    study = Study(settings, report)
+    settings = study.settings  # device and precision by name
     asked = list(steps.STEPS) if "all" in options.steps else options.steps
-    found = steps.run(Study(settings, report), asked)
+    found = steps.run(study, asked)
     output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
     output.mkdir(parents=True, exist_ok=True)
     figures = page.figures(settings, found)

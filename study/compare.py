@@ -18,6 +18,7 @@ from benchmarks.harness import Report, Table
 from encoder import EncoderError
 from pipelines.labelled import DataError
 from study import encoders
+from study.cache import StepError
 from study.context import Study
 from study.measure import ALL_LAYERS, LAST_LAYER, encoder_records
 from study.records import Record, mean, percent, select
@@ -41,13 +42,17 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         "validation_rows": options.train_rows // 4,
         "test_rows": options.test_rows,
     }
-    settings = Settings(options.data.absolute(), options.work.absolute(), tasks=tuple(options.tasks), **rows)
+    places = (options.data.absolute(), options.work.absolute())
+    settings = Settings(*places, tasks=tuple(options.tasks), max_tokens=256, **rows)
     study = Study(settings, lambda line: print(f"  … {line}", file=sys.stderr, flush=True))
     records: list[Record] = []
     for name in options.encoders:
         bundle = encoders.frozen(study) if name == "frozen" else encoder.describe(name)
         fields = {"encoder": name, "seed": None}
-        records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, (LAST_LAYER, ALL_LAYERS))
+        # What the last layer gives are the last columns only where nothing mixed or multiplied them.
+        plain = bundle.projection is None and bundle.pooling.positions == ("mean",)
+        layers = (LAST_LAYER, ALL_LAYERS) if plain else (ALL_LAYERS,)
+        records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, layers)
     figures = {"tasks": list(settings.tasks), **rows, "records": records}
     Report("compare", [_table(name, records, settings.tasks) for name in options.encoders], figures).print()
     return figures
@@ -60,7 +65,8 @@ def _table(name: str, records: list[Record], tasks: Sequence[str]) -> Table:
         cells = []
         for layers, code in VIEWS:
             found = select(records, encoder=name, layers=layers, code=code)
-            cells.append(percent(mean(found if task is None else select(found, task=task)).value))
+            average = mean(found if task is None else select(found, task=task))
+            cells.append(percent(average and average.value))
         rows.append((*cells, task or "mean"))
     columns = (*(f"{layers}, {code}" for layers, code in VIEWS), "task")
     return Table(f"{name}: test accuracy (micro F1 of several labels), %", columns, rows)
@@ -69,7 +75,7 @@ def _table(name: str, records: list[Record], tasks: Sequence[str]) -> Table:
 def main() -> int:
     try:
         run(sys.argv[1:])
-    except (DataError, EncoderError, ValueError) as error:
+    except (StepError, DataError, EncoderError, ValueError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from encoder import Bundle, Encoder
 from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
+from encoder.model import choose_device, choose_precision
 from pipelines.labelled import draw_evenly, read_texts
 from study import tasks as task_data
 from study.cache import Cache, Step
@@ -20,7 +22,7 @@ from study.scoring import fit_and_measure
 from study.settings import Settings
 from study.tasks import Labelled
 
-FEATURES = Step("features", 1)
+FEATURES = Step("features", 2)
 HEADS = Step("heads", 1)
 
 Inputs = Callable[[str], np.ndarray]  # a split's name in, (n, dim) float32 or packed bits (n, bytes) uint8 out
@@ -30,7 +32,10 @@ class Study:
     """Give tasks, features and heads' figures by name; what was computed before is read."""
 
     def __init__(self, settings: Settings, report: Callable[[str], None] = lambda line: None) -> None:
-        self.settings = settings
+        device = choose_device(settings.device)
+        dtype = choose_precision(settings.precision, device)
+        # What "auto" stands for is decided here: figures of one precision are not taken for those of another.
+        self.settings = dataclasses.replace(settings, device=str(device), precision=str(dtype).removeprefix("torch."))
         self.cache = Cache(settings.work)
         self.report = report
         self._loaded: tuple[str, Encoder] | None = None
@@ -62,7 +67,7 @@ class Study:
         return hidden_size(find(self.settings.base).config())
 
     def sample(self, names: Sequence[str]) -> list[str]:
-        """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, as the commands do."""
+        """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, evenly."""
         piles = [self.tasks[name].splits["train"].texts for name in names]
         return draw_evenly(piles, self.settings.calibrate_rows, seed=0)
 
@@ -102,11 +107,13 @@ class Features:
         self._bundle = bundle
         self._name = name
         self.task = task
+        settings = study.settings  # the same bundle gives slightly other bits in another precision
         self.key = {"encoder": bundle.fingerprint, "task": task.digest}
+        self.key |= {"precision": settings.precision, "device": settings.device}
 
     def floats(self, split: str) -> np.ndarray:
-        """Return features (n, dim) float32; they were kept as float16."""
-        return self._arrays(split)["floats"].astype(np.float32)
+        """Return features (n, dim) float32."""
+        return self._arrays(split)["floats"]
 
     def bits(self, split: str) -> np.ndarray:
         """Return codes (n, dim // 8) uint8."""
@@ -117,12 +124,7 @@ class Features:
 
         def make() -> dict[str, np.ndarray]:
             found = self._study.load(self._bundle).features(texts)
-            return {
-                "floats": found.astype(np.float16),
-                "bits": bit_packing.pack(found > self._bundle.thresholds),
-            }
+            return {"floats": found, "bits": bit_packing.pack(found > self._bundle.thresholds)}
 
-        # The precision is part of the key: the same bundle gives slightly other bits in another.
-        settings = self._study.settings
-        made_of = self.key | {"split": split, "precision": settings.precision, "device": settings.device}
+        made_of = self.key | {"split": split}
         return self._study.cache.arrays(FEATURES, f"{self._name}-{self.task.name}-{split}", made_of, make)

@@ -94,7 +94,7 @@ def _unseen(results: dict) -> list[Goal]:
 def _bits(results: dict) -> Goal:
     asks = f"bits against the same encoder's floats: at most {100 * BITS_LOSS:g} points lost on average at {GOAL_BITS:,} bits"
     for step, of in (("trained_size", "trained encoder"), ("size", "frozen base alone")):
-        records = [r for r in records_of(results, step) if r["method"] in ("ITQ rotation", "learned projection")]
+        records = [r for r in records_of(results, step) if r["method"] == "ITQ rotation"]
         best = best_method([r for r in records if r["bytes"] * 8 == GOAL_BITS])
         floats = select(records_of(results, step), method="float32")
         if best and floats:

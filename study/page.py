@@ -99,7 +99,7 @@ def _how(figures: dict[str, Any]) -> str:
         "of encoders and the fine-tuning of rivals included, so the cap favours nobody. Texts are cut at "
         f"{s['max_tokens']} tokens, but where windows are looked at. The figure is accuracy, for tasks with several labels a "
         "text (`reuters_topics`) micro F1, in %; macro F1 is in the JSON. A head is fitted as `train-head` fits it, on bits "
-        "or on standardised floats (kept as float16), its strength chosen on validation rows. All choices are made on "
+        "or on standardised floats, its strength chosen on validation rows. All choices are made on "
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
         f"this mean over seeds ({', '.join(map(str, s['seeds']))}; rivals {', '.join(map(str, s['rival_seeds']))}). Where "
         "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it."
@@ -110,7 +110,8 @@ def _how(figures: dict[str, Any]) -> str:
         fill(about),
         "",
         bullet(
-            f"Base: `{s['base']}`. Encoders are trained with {trained} steps and else the defaults of `train-encoder`"
+            f"Base: `{s['base']}`. Encoders pool all layers, the upper half moves; "
+            f"they are trained with {trained} steps and else as `train-encoder` does"
             + (", with unlabelled prose beside the tasks." if s["unlabelled"] else ".")
         ),
         bullet(
@@ -133,7 +134,7 @@ def _how(figures: dict[str, Any]) -> str:
 
 _KINDS_TEXT = (
     "`movie_reviews_long` is film sentiment as well and goes with sst2; `tweet_sentiment`, opinions in another kind of text, "
-    "stays in when they are out."
+    "stays in when they are out, and they when it is out."
 )
 
 

@@ -19,10 +19,10 @@ def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
     if isinstance(figure, str):
         return figure
     panels = figure.subplots(1, len(encoders), sharey=True, squeeze=False)[0]
+    methods = sorted({record["method"] for _, records in encoders for record in records})
     for axes, (name, records) in zip(panels, encoders):
-        methods = sorted({record["method"] for record in records})
         for number, method in enumerate(methods):
-            mine = select(records, method=method)
+            mine = select(records, method=method)  # none where this encoder was not cut so: the legend names it still
             sizes = sorted({record["bytes"] for record in mine})
             values = [100 * mean(select(mine, bytes=size)).value for size in sizes]
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[(number // 2) % len(MARKERS)]}
