@@ -64,6 +64,7 @@ encoder: $(STAMP)
 	  --patience 0 \
 	  --output encoder/bundles/default
 
+# After `make encoder`: heads of another encoder are refused.
 heads: $(STAMP)
 	$(PY) -m pipelines.bundled_heads --data $(DATA)
 

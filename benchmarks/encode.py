@@ -154,12 +154,11 @@ def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
 
 
 def _last_layer(bundle: encoder.Bundle) -> encoder.Bundle:
-    """Return a bundle of the same base model that gives what the rivals give: the mean of the last layer."""
+    """Return a bundle of the base model as it is that gives what the rivals give: the mean of the last layer."""
     last = max(bundle.pooling.layers)
     width = bundle.bits // len(bundle.pooling.layers)
-    return dataclasses.replace(
-        bundle, name="last-layer", pooling=Pooling((last,)), bits=width, thresholds=np.zeros(width, np.float32)
-    )
+    plain = dataclasses.replace(bundle, name="last-layer", adapter=None, training={}, pooling=Pooling((last,)))
+    return dataclasses.replace(plain, bits=width, thresholds=np.zeros(width, np.float32))
 
 
 def _note(ours: encoder.Encoder) -> str:
