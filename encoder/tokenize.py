@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ def rows_that_fit(longest_tokens: int, batch_tokens: int) -> int:
     return max(1, batch_tokens // longest_tokens)
 
 
+# What is tokenised at once. An encoding takes a hundred bytes a token, also of the tokens that are cut off: 4 MiB of long
+# texts at once would take 120 MB.
+SLICE_CHARACTERS = 1 << 18
+
+
 class Tokenizer:
     """Tokenise texts as a bundle says: prefix, length limit, policy for long texts."""
 
@@ -79,7 +85,8 @@ class Tokenizer:
         ids: list[list[int]] = []
         text_of: list[int] = []
         truncated = np.zeros(len(texts), bool)
-        for number, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
+        encodings = (found for some in slices(texts) for found in self._tokenizer.encode_batch_fast(some))
+        for number, encoding in enumerate(encodings):
             ids.append(encoding.ids or self._empty)
             text_of.append(number)
             if rest := encoding.overflowing:
@@ -98,6 +105,18 @@ class Tokenizer:
             n_tokens=np.bincount(text, weights=lengths, minlength=len(texts)).astype(np.int32),
             truncated=truncated,
         )
+
+
+def slices(texts: list[str], characters: int = SLICE_CHARACTERS) -> Iterator[list[str]]:
+    """Cut texts into runs of at most so many characters, each of one text at least."""
+    start, held = 0, 0
+    for end, text in enumerate(texts):
+        if end > start and held + len(text) > characters:
+            yield texts[start:end]
+            start, held = end, 0
+        held += len(text)
+    if texts:
+        yield texts[start:]
 
 
 def _load(folder: Path) -> tokenizers.Tokenizer:
