@@ -50,11 +50,16 @@ def main() -> int:
     sized = [field for field in dataclasses.fields(Settings) if field.type == "int"]
     for field in sized:
         parser.add_argument(f"--{field.name}", type=int, metavar="N", help=f"default {field.default}")
+    parser.add_argument(
+        "--label_documents", type=int, nargs=2, metavar="N", help="default {} {}".format(*Settings.label_documents)
+    )
     options = parser.parse_args()
     settings = Settings(options.corpus.absolute(), options.work.absolute())
     if options.quick:
         settings = settings.quick()
     asked = {field.name: value for field in sized if (value := getattr(options, field.name)) is not None}
+    if options.label_documents:
+        asked["label_documents"] = tuple(options.label_documents)
     settings = dataclasses.replace(settings, **asked)
     settings.work.mkdir(parents=True, exist_ok=True)
     _quieten()
