@@ -59,7 +59,7 @@ def first_projection(features: np.ndarray, bits: int | None, seed: int) -> tuple
         return None, {}
     if bits < dim:
         return _rotation(features, bits, seed), {"projection": "PCA and ITQ rotation", "seed": seed}
-    return _random_directions(dim, bits, seed), {"projection": "random directions", "seed": seed}
+    return random_directions(dim, bits, seed), {"projection": "random directions", "seed": seed}
 
 
 def mean_thresholds(features: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _rotation(features: np.ndarray, bits: int, seed: int, rounds: int = 50) -> n
     return (principal @ rotation).astype(np.float32)
 
 
-def _random_directions(dim: int, bits: int, seed: int) -> np.ndarray:
+def random_directions(dim: int, bits: int, seed: int) -> np.ndarray:
     """Draw `bits` directions, orthogonal in groups of `dim`: (dim, bits) float32."""
     groups = [_orthogonal(dim, seed + group) for group in range(-(-bits // dim))]
     return np.concatenate(groups, axis=1)[:, :bits].astype(np.float32)

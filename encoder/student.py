@@ -11,7 +11,6 @@ from encoder.bit_layer import BitLayer
 from encoder.bundle import Bundle
 from encoder.model import layers_make_hidden_states, load_model
 from encoder.objective import guessing, straight_through_sign
-from encoder.pooling import Pooling
 from encoder.reference import Reference, SharedLayers, WholeModel
 from encoder.tasks import Task
 from encoder.tokenize import Windows
@@ -175,11 +174,6 @@ def hidden_states(
     """Run a model over token ids (n, tokens) int64: hidden states by layer, each (n, tokens, width)."""
     with products(ids.device, half):
         return model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
-
-
-def pooled(model: torch.nn.Module, pooling: Pooling, ids: torch.Tensor, mask: torch.Tensor, half: bool) -> torch.Tensor:
-    """Run a model over token ids and pool: (n, dim) float32."""
-    return pooling(hidden_states(model, ids, mask, half), mask)
 
 
 def products(device: torch.device, half: bool) -> contextlib.AbstractContextManager[None]:

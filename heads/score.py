@@ -105,7 +105,7 @@ def table_sums(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
 
     rows_of_byte = np.arange(codes.shape[1], dtype=np.int32) * 256
     result = np.empty((len(codes), table.shape[1]), np.float32)
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode(), one_thread():
         weight = torch.from_numpy(table)
         for start in range(0, len(codes), TABLE_CHUNK_ROWS):
             part = slice(start, start + TABLE_CHUNK_ROWS)
@@ -116,7 +116,7 @@ def table_sums(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keeps torch to the calling thread: workers are parallel by themselves, and the starts cost.
 
     Where the cores were busy, two torch threads here were slower than one, up to tenfold.

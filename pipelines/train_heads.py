@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ import encoder
 import heads
 from encoder import bits as bit_packing
 from heads import Head
+from heads.score import one_thread
 from pipelines.cli import main_of
 from pipelines.labelled import check_classes, read_labelled
 from pipelines.options import parse_train_head
@@ -57,7 +57,7 @@ def train_head(
     features = {split: pair[0] for split, pair in encoded.items()}
     codes = {split: pair[1] for split, pair in encoded.items()}
     shared = {"kind": kind, "classes": classes}
-    with _one_thread():
+    with one_thread():  # sums in another order would make another head of the same data
         head = heads.fit(
             codes["train"],
             labels["train"],
@@ -80,19 +80,6 @@ def train_head(
     head = dataclasses.replace(head, metrics=figures)
     title = f"head {task} on {measured}"
     return head, heads.evaluate.format_report(bit_figures, title=title, float_figures=float_figures)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Fit on one thread: sums in another order would make another head of the same data."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def run(argv: Sequence[str]) -> Head:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from encoder import bits as bit_packing
-from encoder.calibrate import first_projection, mean_thresholds
+from encoder.calibrate import first_projection, mean_thresholds, random_directions
 
 Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (n, bytes) uint8 or floats float32 out
 
@@ -112,15 +112,6 @@ def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
         return bit_packing.pack(np.concatenate([above, rest > 0], axis=1))
 
     return apply
-
-
-def random_directions(dim: int, bits: int, seed: int) -> np.ndarray:
-    """Draw directions, orthogonal in groups of `dim`: (dim, bits) float32."""
-    groups = []
-    for group in range(-(-bits // dim)):
-        q, _ = np.linalg.qr(np.random.default_rng((seed, group)).standard_normal((dim, dim)))
-        groups.append(q)
-    return np.concatenate(groups, axis=1)[:, :bits].astype(np.float32)
 
 
 def principal_axes(sample: np.ndarray, bits: int) -> np.ndarray:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 import heads
 from heads.calibrate import fit_threshold
 from heads.labels import to_targets
+from heads.score import one_thread
 from study.tasks import Labelled, label_names, restrict
 
 NO_ENCODER = "0" * 64
@@ -39,7 +39,7 @@ def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str
         "classes": tuple(name for name in task.classes if name in known),
         "validation": (chosen, choosing.labels),
     }
-    with one_thread():
+    with one_thread():  # sums in another order would make another head of the same data
         if train.dtype == np.uint8:
             return heads.fit(train[fit], fitted.labels, task=task.name, encoder_fingerprint=NO_ENCODER, **shared)
         return heads.fit_features(train[fit], fitted.labels, **shared)
@@ -86,16 +86,3 @@ def measure_scores(task: Labelled, validation: np.ndarray, test: np.ndarray | No
     head = Scores(task.kind, task.classes, thresholds)
     found = {} if test is None else figures(task, head, test, "test")
     return found | {"validation": figures(task, head, validation, "validation")["value"]}
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Fit on one thread, as train-head does: sums in another order would make another head of the same data."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ import torch
 
 from encoder import EncoderError, Pooling
 from encoder.model import load_model, merge
-from encoder.student import pooled
+from encoder.student import hidden_states
 from encoder.train_options import TrainOptions
 from encoder.trainable import learned_adapter, open_layers, trained_layers
 
@@ -23,7 +23,7 @@ def opened(tiny_base, **options):
 
 def features(model) -> torch.Tensor:
     with torch.no_grad():
-        return pooled(model, Pooling((1, 2, 3)), IDS, MASK, half=False)
+        return Pooling((1, 2, 3))(hidden_states(model, IDS, MASK, half=False), MASK)
 
 
 def move(parameters) -> None:
