@@ -59,6 +59,15 @@ def header() -> tuple[str, dict[str, Any]]:
     return "\n".join(lines), about
 
 
+def line() -> str:
+    """Return what decides speed and rounding in one line: processor, cores, threads, bfloat16, GPUs, Python and torch."""
+    about = describe()
+    bfloat16 = "native bfloat16" if about["native_bfloat16"] else "no native bfloat16"
+    parts = [f"{about['processor']}, {about['cores']} cores, {about['torch_threads']} torch threads, {bfloat16}"]
+    parts += [*about["gpus"], f"Python {about['python']}, torch {about['packages']['torch']}"]
+    return "; ".join(parts)
+
+
 def has_bfloat16() -> bool:
     """Say whether the processor multiplies bfloat16 natively; elsewhere it is emulated, slower than float32."""
     import torch

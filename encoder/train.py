@@ -88,7 +88,7 @@ def train(
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
             _start(student, tasks, features, Encoder(short, device=device, precision=precision), options)
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
-        run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, options)
+        run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, chosen, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
         except Diverged:
@@ -141,10 +141,18 @@ def _run_id(
     sample: list[str],
     bits: int | None,
     half: bool,
+    device: torch.device,
     options: TrainOptions,
 ) -> str:
     """Return a hash of all that decides what is learned."""
-    decisive = [raw.fingerprint, bits, half, dataclasses.asdict(options), digest(tasks, [*unlabelled, *sample])]
+    decisive = [
+        raw.fingerprint,
+        bits,
+        half,
+        device.type,
+        dataclasses.asdict(options),
+        digest(tasks, [*unlabelled, *sample]),
+    ]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

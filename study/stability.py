@@ -32,6 +32,7 @@ def run(study: Study) -> dict[str, Any]:
         "rows": study.settings.stability_rows,
         "tasks": [task.digest for task in study.tasks.values()],
         "devices": _devices(),
+        "precision": study.settings.precision,  # of the features that heads are fitted on
     }
     found = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
     records = [record for name in study.settings.long_tasks if name in study.tasks for record in _long(study, name)]

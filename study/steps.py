@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks import machine
 from encoder.tasks import digest
 from encoder.train_options import TrainOptions
 from study.cache import write_text
@@ -32,7 +33,7 @@ STEPS = {
 def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Run the steps asked for, and read what earlier runs found of the others: a dictionary by step.
 
-    Each holds what the step returned, "seconds" that all of it took to compute, and when it was.
+    Each holds what the step returned, "seconds" that all of it took to compute, and the "ran_on" it was computed on.
     """
     found = {}
     folder = study.settings.work / "results"
@@ -44,9 +45,11 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
             before, started = study.cache.spent_seconds, time.monotonic()
             result = getattr(importlib.import_module(f"study.{module}"), function)(study)
             seconds = round(study.cache.spent_seconds - before, 1)
+            ran_on = machine.line()
             if path.exists():  # what is within a cached result is not looked at again: the first run saw it all
-                seconds = max(seconds, json.loads(path.read_text(encoding="utf-8"))["seconds"])
-            result |= {"seconds": seconds}
+                first = json.loads(path.read_text(encoding="utf-8"))
+                seconds, ran_on = max(seconds, first["seconds"]), first["ran_on"]
+            result |= {"seconds": seconds, "ran_on": ran_on}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
         if path.exists():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from study import page
+from study import page, tables
 from study.goals import all_goals
 from study.records import Record
 from study.settings import Settings
@@ -38,6 +38,7 @@ def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -
                 for r in records(0.84, layers=n, code=c, **frozen)
             ],
             "seconds": 60,
+            "ran_on": "a machine",
         },
         "trained": {
             "records": [
@@ -47,11 +48,13 @@ def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -
             ],
             "plan": [["sst2"], ["trec"]],
             "seconds": 60,
+            "ran_on": "a machine",
         },
-        "size": {"records": sizes, "seconds": 1},
+        "size": {"records": sizes, "seconds": 1, "ran_on": "a machine"},
         "rivals": {
             "records": [*records(0.91, rival="fine-tuned"), *records(0.88, rival="student")],
             "seconds": 1,
+            "ran_on": "another machine",
         },
         "costs": {
             "ours": "encoder and heads",
@@ -65,6 +68,7 @@ def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -
             "rounds": 2,
             "machine": "a machine",
             "seconds": 1,
+            "ran_on": "another machine",
         },
     }
 
@@ -99,8 +103,13 @@ def test_steps_that_were_not_run_are_not_measured(settings):
     text = write(settings, {})
     assert text.count("| not measured |") == 7
     assert "**Not run: frozen (" in text
+    assert "Machine: –." in text
     for number in range(1, 6):
         assert "Not measured." in text.split(f"\n## {number}. ")[1].split("\n## ")[0]
+
+
+def test_page_names_every_machine_that_steps_ran_on(settings):
+    assert "Machine: a machine and another machine." in write(settings, results())
 
 
 def test_page_holds_no_path_of_the_machine(settings):
@@ -118,5 +127,5 @@ def test_figures_are_laid_out_a_record_a_line(settings):
 
 def test_means_are_over_tasks_that_all_columns_have():
     few = records(0.5, seeds=(0,))[:1]
-    text = page.per_task(TASKS, [("a", records(0.9, gap=0.2, seeds=(0,))), ("b", few)])
+    text = tables.per_task(TASKS, [("a", records(0.9, gap=0.2, seeds=(0,))), ("b", few)])
     assert "| **mean of the 1 that all have** | 90.0 | 50.0 |" in text

@@ -1,0 +1,244 @@
+"""Lay out the results page's tables and draw its plots."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from study import goals, plots
+from study.measure import ALL_LAYERS, LAST_LAYER
+from study.records import Record, by_task, mean, percent, percent_mean, select
+
+RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names")
+
+
+def fill(text: str) -> str:
+    """Break a paragraph into lines."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def bullet(text: str) -> str:
+    """Break an item of a list into lines."""
+    return textwrap.fill(
+        text, 120, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def encoders(figures: dict[str, Any]) -> str:
+    steps, tasks = figures["steps"], figures["settings"]["tasks"]
+    frozen, trained = (goals.records_of(steps, name) for name in ("frozen", "trained"))
+    full = [record for record in (*frozen, *trained) if "shots" not in record]
+    names = {"frozen": "frozen", "multi-task": "multi-task", "left out": "task left out"}
+    sources = [
+        (f"{names[encoder]}, {layers}, {code}", select(full, encoder=encoder, layers=layers, code=code))
+        for encoder in names
+        for layers in (LAST_LAYER, ALL_LAYERS)
+        for code in ("floats", "bits")
+        if encoder == "frozen" or layers == ALL_LAYERS
+    ]
+    head = (
+        "## 1. Encoders\n\nA linear head on each. `all layers`: the mean over tokens of each layer, "
+        "side by side; bits are cut at the mean of each dimension."
+    )
+    if not full:
+        return f"{head}\n\nNot measured."
+    parts = [head, per_task(tasks, [(name, records) for name, records in sources if records])]
+    if any(name.startswith("task left out") for name, records in sources if records):
+        parts.append(
+            "`multi-task` was trained on the tested task among the others; `task left out` neither on it nor on its siblings."
+        )
+    few = [record for record in (*frozen, *trained) if "shots" in record]
+    if few:
+        parts.append(_few_shot(full, few))
+    return "\n\n".join(parts)
+
+
+def per_task(tasks: Sequence[str], sources: Sequence[tuple[str, list[Record]]]) -> str:
+    """Lay out one column a source and one row a task, the means last."""
+    columns = {name: by_task(records) for name, records in sources}
+    rows = [(task, *(percent(found.get(task)) for found in columns.values())) for task in tasks]
+    shared = set.intersection(*(set(found) for found in columns.values())) if columns else set()
+    title = "**mean**" if len(shared) == len(tasks) else f"**mean of the {len(shared)} that all have**"
+    rows.append((title, *(percent_mean(mean(records, shared)) for _, records in sources)))
+    return table(("task", *columns), rows)
+
+
+def _few_shot(full: list[Record], few: list[Record]) -> str:
+    shots = sorted({record["shots"] for record in few})
+    tasks = {record["task"] for record in few}
+    rows = []
+    for encoder in ("frozen", "left out"):
+        for code in ("floats", "bits"):
+            mine = select(few, encoder=encoder, code=code)
+            if mine:
+                all_rows = select(full, encoder=encoder, layers=ALL_LAYERS, code=code)
+                cells = [percent_mean(mean(select(mine, shots=count))) for count in shots]
+                name = "task left out" if encoder == "left out" else encoder
+                rows.append((f"{name}, {code}", *cells, percent_mean(mean(all_rows, tasks))))
+    return (
+        f"Few examples, mean of the {len(tasks)} single-label tasks (all layers; so many examples a class in all, three "
+        "quarters to fit on and one quarter to choose the strength):\n\n"
+        + table(("encoder", *(f"{count} a class" for count in shots), "all rows"), rows)
+    )
+
+
+def pooling(figures: dict) -> str:
+    steps, s = figures["steps"], figures["settings"]
+    head = "## 2. Pooling"
+    frozen, trained = (goals.records_of(steps, name) for name in ("pooling", "trained_pooling"))
+    records = [*frozen, *trained]
+    if not records:
+        return f"{head}\n\nNot measured."
+    encoders = [name for name in ("frozen", "trained", "trained so") if select(records, encoder=name)]
+    rows = []
+    for layers, position in dict.fromkeys((r["layers"], r["position"]) for r in records):
+        here = select(records, layers=layers, position=position)
+        cells = [percent_mean(mean(select(here, encoder=e, code=c))) for e in encoders for c in ("floats", "bits")]
+        rows.append((layers, position, f"{here[0]['dims']:,}", *cells))
+    columns = ("layers", "position", "dimensions", *(f"{e}, {c}" for e in encoders for c in ("floats", "bits")))
+    about = (
+        f"Means over the tasks, on at most {s['pooling_rows']:,} training and {s['pooling_test_rows']:,} test rows a task. "
+        "`first_K` lays the first K tokens side by side; `last` is the last token."
+    )
+    if "trained" in encoders:
+        about += (
+            " `trained`: the encoder trained with the mean of all layers, read at other places; "
+            "`trained so`: trained with that pooling."
+        )
+    return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
+
+
+def size(figures: dict, output: Path) -> str:
+    steps = figures["steps"]
+    head = "## 3. Size of code"
+    frozen, trained = (goals.records_of(steps, name) for name in ("size", "trained_size"))
+    both = [(name, records) for name, records in (("frozen", frozen), ("multi-task", trained)) if records]
+    if not both:
+        return f"{head}\n\nNot measured."
+    pairs = sorted({(r["bytes"], r["method"]) for _, records in both for r in records})
+    rows = [
+        (f"{size:g}", method, *(percent_mean(mean(select(r, method=method, bytes=size)), 2) for _, r in both))
+        for size, method in pairs
+    ]
+    drawn = plots.size(both, output / "results-size.svg")
+    rows_used = figures["settings"]["size_rows"]
+    return "\n\n".join(
+        [
+            head,
+            f"Mean over the tasks, heads on at most {rows_used:,} training rows. Codes are fitted on "
+            "training rows of all tasks. Every code is of all layers where no other is named.",
+            _picture(drawn, "accuracy against bytes a document"),
+            table(("bytes a document", "code", *(name for name, _ in both)), rows),
+        ]
+    )
+
+
+def rivals(figures: dict, output: Path) -> str:
+    steps, tasks = figures["steps"], figures["settings"]["tasks"]
+    rivals, costs = goals.records_of(steps, "rivals"), steps.get("costs")
+    head = "## 4. Rivals"
+    if not rivals and not costs:
+        return f"{head}\n\nNot measured."
+    parts = [head]
+    sources = [("multi-task, bits", goals.seen_bits(steps)), ("task left out, bits", goals.unseen_bits(steps))]
+    sources += [(name, select(rivals, rival=name)) for name in RIVALS]
+    sources = [(name, records) for name, records in sources if records]
+    if rivals:
+        s = figures["settings"]
+        tried = (
+            f"Rates tried: {_list(s['rates'])} for fine-tuned models, {_list(s['student_rates'])} for students; at most "
+            f"{s['epochs']} epochs. Choices are made with the first seed."
+        )
+        parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
+    if costs:
+        parts.append(_costs(costs))
+        curves = [(name, by_task(records)) for name, records in sources]
+        parts.append(
+            _picture(plots.costs(costs, curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T")
+        )
+    return "\n\n".join(parts)
+
+
+_RIVALS_TEXT = (
+    "**fine-tuned**: the base and a linear layer on the mean of its last layer, all weights trained for one task (AdamW, "
+    "warm-up, linear decay); rate and epoch chosen on validation rows.",
+    "**student**: three layers of the base, trained on labels and on the fine-tuned model's logits; layers, rate and epoch "
+    "chosen on validation rows.",
+    "**sentence embedding**: the frozen base's mean of the last layer, scaled to length one, and logistic regression, in "
+    "float.",
+    "**TF-IDF**: words and pairs of words, or groups of letters, and logistic regression; chosen on validation rows.",
+    "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
+    "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
+)
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _costs(costs: dict[str, Any]) -> str:
+    rows = []
+    for name, model in costs["models"].items():
+        one, ten = (1000 * (model["shared"] + count * model["each"]) for count in (1, 10))
+        even = costs["break_even"].get(name)
+        shown = "" if name == costs["ours"] else "never" if even is None else str(even)
+        rows.append(
+            (name, f"{1000 * model['shared']:.3f}", f"{1000 * model['each']:.4f}", f"{one:.2f}", f"{ten:.2f}", shown)
+        )
+    columns = ("", "shared, ms", "each task, ms", "1 task, ms", "10 tasks, ms", "we are cheaper from … tasks on")
+    about = (
+        f"Cost a document, measured in one run of {costs['rounds']} interleaved rounds on {costs['documents']:,} documents of "
+        f"all tasks ({costs['machine']}). Fine-tuned models and students run on our own packed encoder, so the gap is not one "
+        "of implementation. A shared part is paid once, whatever the number of tasks. Ten tasks cost "
+        f"{costs['ten_over_one']:.3f} times one."
+    )
+    return f"{fill(about)}\n\n{table(columns, rows)}"
+
+
+def stability(steps: dict) -> str:
+    found = steps.get("stability")
+    head = "## 5. Stability"
+    if not found:
+        return f"{head}\n\nNot measured."
+    rows = [
+        (v["name"], f"{v['documents']:,}", f"{100 * v['bits_differ']:.3f} %", f"{100 * v['labels_differ']:.2f} %", "")
+        if "absent" not in v
+        else (v["name"], "–", "–", "–", v["absent"])
+        for v in found["variants"]
+    ]
+    parts = [
+        head,
+        f"The frozen encoder against {found['reference']}; heads fitted on that reference's bits.",
+        table(("against the reference", "documents", "bits that differ", "labels that differ", ""), rows),
+    ]
+    if found["records"]:
+        parts.append(_long(found["records"]))
+    return "\n\n".join(parts)
+
+
+def _long(records: list[Record]) -> str:
+    readings = dict.fromkeys(record["reading"] for record in records)
+    tasks = dict.fromkeys(record["task"] for record in records)
+    rows = []
+    for reading in readings:
+        here = select(records, reading=reading)
+        tokens = {r["task"]: r["tokens"] for r in here}
+        cells = []
+        for task in tasks:
+            cells.append(f"{tokens[task]:.0f}")
+            cells += [percent(by_task(select(here, code=code)).get(task)) for code in ("floats", "bits")]
+        rows.append((reading, *cells))
+    columns = ["long texts", *(f"{task}, {what}" for task in tasks for what in ("tokens read", "floats", "bits"))]
+    return "Long texts, frozen encoder:\n\n" + table(columns, rows)
+
+
+def _picture(drawn: str, about: str) -> str:
+    return f"![{about}]({drawn})" if drawn.endswith(".svg") else f"(No plot: {drawn}.)"
