@@ -123,7 +123,7 @@ def _download(base_id: str) -> Base:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"{base_id!r} is neither a folder here nor a model the hub gives: {reason}; "
-            "the bundled encoder is 'default'"
+            f"bundled are the encoder 'default' and its base {DEFAULT_BASE}"
         ) from None
     # A snapshot's folder is named after its commit: that pins it.
     return Base(f"{name}@{Path(folder).name}", Path(folder))

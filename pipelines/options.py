@@ -26,8 +26,19 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=epilog,
             allow_abbrev=False,
-            formatter_class=lambda prog: argparse.ArgumentDefaultsHelpFormatter(prog, max_help_position=32, width=110),
+            formatter_class=lambda prog: _Formatter(prog, max_help_position=32, width=110),
         )
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Add defaults to the help as they would be typed; none where there is nothing to type."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default = " ".join(map(str, action.default)) if isinstance(action.default, (list, tuple)) else action.default
+        about = action.help or ""
+        if not action.option_strings or default in (None, "", False, argparse.SUPPRESS):
+            return about
+        return f"{about} (default: {str(default).replace('%', '%%')})"
 
 
 BEAM_EPILOG = (

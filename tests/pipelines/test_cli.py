@@ -23,6 +23,7 @@ sys.exit(f"imported {{heavy}}" if heavy else 0)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"usage: encode-once {command}" in done.stdout
+    assert not any(odd in done.stdout for odd in ("default: None", "default: False", "default: )", "default: ["))
 
 
 def test_no_command_shows_all_of_them(capsys):
