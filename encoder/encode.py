@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from encoder import bits as bit_packing
-from encoder import packed, varlen
+from encoder import packed, transformer, varlen
 from encoder.ahead import ahead, cut_chunks
+from encoder.base import Base
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
@@ -68,16 +69,25 @@ class Encoder:
         self._tokenizer = Tokenizer(
             base.folder, bundle.max_tokens, bundle.prefix, bundle.long_texts, bundle.overlap_tokens, self._pad_id
         )
-        self._model = load_model(base.folder, max(bundle.pooling.layers), self.device, self.dtype, bundle.adapter)
-        self._varlen = varlen.available(self._model, self.device, self.dtype)
-        self._packs = self._varlen or (self.device.type == "cpu" and packed.can_pack(self._model))
-        if self._packs:
-            (varlen if self._varlen else packed).prepare(self._model)
+        how = (max(bundle.pooling.layers), self.device, self.dtype, bundle.adapter)
+        self._varlen = False
+        self._transformer = self._load_transformer(base, how)
+        self._model = None if self._transformer else load_model(base.folder, *how)
         self._ahead = self.device.type == "cuda"  # a processor has no core to spare for tokenising meanwhile
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None
         if bundle.projection is not None:
             self._projection = torch.from_numpy(bundle.projection).to(self.device)
+
+    def _load_transformer(self, base: Base, how: tuple) -> transformer.Transformer | None:
+        """Load what runs texts end to end, where that is possible; elsewhere they are padded."""
+        if self.device.type not in ("cpu", "cuda"):
+            return None
+        found = transformer.load(base.folder, base.config(), *how)
+        if found is None:
+            return None
+        self._varlen = varlen.available(found.heads, found.head_size, self.device, self.dtype)
+        return found if self._varlen or self.device.type == "cpu" else None
 
     def encode(self, texts: list[str]) -> Codes:
         """Encode n texts into `Codes` of n rows, in their order."""
@@ -162,7 +172,7 @@ class Encoder:
                     raise
                 # From here on for good: what did not fit once will not fit next time.
                 longest = int(lengths[rows[0]])
-                tokens = int(lengths[rows].sum()) if self._packs else longest * len(rows)
+                tokens = int(lengths[rows].sum()) if self._transformer else longest * len(rows)
                 self.batch_tokens = max(tokens // 2, longest)
                 torch.cuda.empty_cache()
                 _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
@@ -176,7 +186,7 @@ class Encoder:
         if self._ahead:  # batches of like size: a small last one takes as many launches as a full one
             tokens = int(lengths.sum())
             most_tokens = -(-tokens // -(-tokens // most_tokens))
-        if self._packs:
+        if self._transformer:
             # No more windows than tokens fit, so that many need to be looked at.
             return max(1, int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right")))
         return rows_that_fit(int(lengths[0]), most_tokens)
@@ -184,16 +194,24 @@ class Encoder:
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:
         """Run one batch of windows, longest first: features (w, bits) float32 on the device, and the tokens run."""
-        if self._varlen:
-            batch = varlen.Batch.of(windows.joined(rows), windows.lengths[rows], self._model, self.device)
-            hidden = varlen.forward(self._model, batch)
-            pooled, tokens = varlen.pool(self.bundle.pooling, hidden, batch.borders), len(batch.ids)
-        elif self._packs:
-            packing = packed.Packing.of(windows.lengths[rows])
-            hidden = packed.forward(self._model, torch.from_numpy(windows.joined(rows)), packing)
-            pooled, tokens = packed.pool(self.bundle.pooling, hidden, packing), packing.tokens
+        if self._transformer:
+            pooled, tokens = self._run_packed(self._transformer, windows.joined(rows), windows.lengths[rows])
         else:
             ids, mask = (varlen.to_device(array, self.device) for array in windows.batch(rows, self._pad_id))
             hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
             pooled, tokens = self.bundle.pooling(hidden, mask), ids.numel()
         return pooled if self._projection is None else pooled @ self._projection, tokens
+
+    def _run_packed(
+        self, model: transformer.Transformer, ids: np.ndarray, lengths: np.ndarray
+    ) -> tuple[torch.Tensor, int]:
+        """Run windows of `lengths` (w,) tokens that lie end to end: pooled (w, dim) float32, and the tokens run."""
+        pooling = self.bundle.pooling
+        if self._varlen:
+            batch = varlen.Batch.of(ids, lengths, model.padding, self.device)
+            hidden = model(batch.ids, batch.positions, varlen.attention(batch))
+            return varlen.pool(pooling, hidden, batch.borders), len(ids)
+        packing = packed.Packing.of(lengths)
+        positions = transformer.count_positions(ids, lengths, model.padding)
+        hidden = model(torch.from_numpy(ids), torch.from_numpy(positions), packed.attention(packing))
+        return packed.pool(pooling, hidden, packing), len(ids)

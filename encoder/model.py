@@ -93,18 +93,17 @@ def load_model(
     if hasattr(model, "pooler"):
         model.pooler = None
     if adapter is not None:
-        merge(model, adapter)
+        merge(dict(model.named_parameters()), adapter)
     return model.eval().requires_grad_(False).to(device=device, dtype=dtype)
 
 
 @torch.no_grad()
-def merge(model: torch.nn.Module, adapter: Adapter) -> None:
-    """Add an adapter to the weights of `model`, in place and in their own precision.
+def merge(parameters: dict[str, torch.Tensor], adapter: Adapter) -> None:
+    """Add an adapter to a model's weights by name, in place and in their own precision.
 
     Raises:
         EncoderError: a parameter the model has not, or of another shape.
     """
-    parameters = dict(model.named_parameters())
     for name, addition in adapter.additions():
         if name not in parameters:
             raise EncoderError(f"the adapter changes {name}, which the base model does not have")

@@ -12,11 +12,7 @@ import numpy as np
 import torch
 
 from encoder.pooling import Pooling
-
-ATTENTION = "encode_once_packed"  # its name among transformers' attention functions
-
-# Families whose attention is transformers' interface, and whose positions can be given; without is_decoder.
-_FAMILIES = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+from encoder.transformer import Attend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +47,6 @@ class Packing:
         ]
 
 
-def can_pack(model: torch.nn.Module) -> bool:
-    """Whether `forward` runs this model as it would run by itself."""
-    return model.config.model_type in _FAMILIES and not getattr(model.config, "is_decoder", False)
-
-
-def prepare(model: torch.nn.Module) -> None:
-    """Make a model ready for `forward`; it takes no padded batches any more."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attention)
-    model.set_attn_implementation(ATTENTION)
-
-
-def forward(model: torch.nn.Module, ids: torch.Tensor, packing: Packing) -> tuple[torch.Tensor, ...]:
-    """Run one batch: ids (tokens,) int64 in, hidden states by layer out, each (tokens, width)."""
-    positions = _positions(model, ids, packing)
-    states = model(input_ids=ids[None], position_ids=positions[None], output_hidden_states=True, packing=packing)
-    return tuple(state[0] for state in states.hidden_states)
-
-
 def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], packing: Packing) -> torch.Tensor:
     """Pool hidden states, each (tokens, width), into (n, dim) float32."""
     of_layer = {layer: packing.split(hidden[layer]) for layer in pooling.layers}
@@ -81,38 +57,15 @@ def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], packing: Packing) -
     return torch.cat(pooled)
 
 
-def _positions(model: torch.nn.Module, ids: torch.Tensor, packing: Packing) -> torch.Tensor:
-    """Count each text's positions (tokens,) int64 as its family does."""
-    padding = getattr(model.embeddings, "padding_idx", None)
-    parts = []
-    for run in packing.split(ids):
-        if padding is None:
-            parts.append(torch.arange(run.shape[1], device=ids.device).expand_as(run).reshape(-1))
-        else:  # RoBERTa's family counts from the padding id on, and does not count padding
-            counted = (run != padding).long()
-            parts.append((counted.cumsum(1) * counted + padding).reshape(-1))
-    return torch.cat(parts)
+def attention(packing: Packing) -> Attend:
+    """Return attention within each text of a batch."""
 
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(query, memory_format=torch.contiguous_format)
+        parts = (packing.split(tensor) for tensor in (out, query, key, value))
+        for part, *of_run in zip(*parts):
+            q, k, v = (tensor.transpose(1, 2) for tensor in of_run)  # (texts, heads, tokens a text, size)
+            part.copy_(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2))
+        return out
 
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    packing: Packing,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: object,
-) -> tuple[torch.Tensor, None]:
-    """Attend within each text: query, key, value (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
-    attend = torch.nn.functional.scaled_dot_product_attention
-    by_token = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, size)
-    out = torch.empty_like(by_token[0], memory_format=torch.contiguous_format)
-    for part, q, k, v in zip(packing.split(out), *map(packing.split, by_token)):
-        part.copy_(
-            attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=scaling, dropout_p=dropout).transpose(
-                1, 2
-            )
-        )
-    return out[None], None
+    return attend

@@ -13,10 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from encoder.packed import can_pack
 from encoder.pooling import Pooling, first_k
-
-ATTENTION = "encode_once_varlen"  # its name among transformers' attention functions
+from encoder.transformer import Attend, count_positions
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +36,9 @@ class Batch:
     longest: int
 
     @classmethod
-    def of(cls, ids: np.ndarray, lengths: np.ndarray, model: torch.nn.Module, device: torch.device) -> Batch:
-        """Lay out texts of `lengths` (n,) tokens, whose ids (tokens,) int64 lie end to end."""
-        positions = count_positions(ids, lengths, getattr(model.embeddings, "padding_idx", None))
+    def of(cls, ids: np.ndarray, lengths: np.ndarray, padding: int | None, device: torch.device) -> Batch:
+        """Lay out texts of `lengths` (n,) tokens, whose ids (tokens,) int64 lie end to end; `count_positions` of `padding`."""
+        positions = count_positions(ids, lengths, padding)
         borders = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         return cls(*(to_device(array, device) for array in (ids, positions, borders)), int(lengths.max()))
 
@@ -61,38 +59,21 @@ def kernel() -> Callable[..., torch.Tensor] | None:
     return varlen_attn
 
 
-def available(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `forward` can run this model there: its family, the precision, and the kernel, which is tried out."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or not can_pack(model):
+def available(heads: int, size: int, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel runs there with `heads` heads of `size`: it is tried out."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     attend = kernel()
     if attend is None:
         _log.warning("this torch has no attention over texts of different lengths; texts are padded. 2.10 has it")
         return False
-    heads = model.config.num_attention_heads
-    two = torch.zeros(2, heads, model.config.hidden_size // heads, dtype=dtype, device=device)
+    two = torch.zeros(2, heads, size, dtype=dtype, device=device)
     borders = torch.tensor([0, 1, 2], dtype=torch.int32, device=device)
     try:
         return bool(attend(two, two, two, borders, borders, 1, 1).isfinite().all())
     except RuntimeError as error:  # not built in, an older GPU, a head of an odd size
         _log.warning("texts are padded, as attention over texts of different lengths does not run here: %s", error)
         return False
-
-
-def prepare(model: torch.nn.Module) -> None:
-    """Make a model ready for `forward`; it takes no padded batches any more."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attention)
-    model.set_attn_implementation(ATTENTION)
-
-
-def forward(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
-    """Run one batch: hidden states by layer, each (tokens, width)."""
-    states = model(
-        input_ids=batch.ids[None], position_ids=batch.positions[None], output_hidden_states=True, batch=batch
-    )
-    return tuple(state[0] for state in states.hidden_states)
 
 
 def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], borders: torch.Tensor) -> torch.Tensor:
@@ -107,17 +88,6 @@ def average(rows: torch.Tensor, borders: torch.Tensor) -> torch.Tensor:
     """Average the rows (m, width) float32 between `borders` (n + 1,): (n, width); always in the same order."""
     # `unsafe` leaves out a check of the borders for which the processor would wait for the GPU.
     return torch.segment_reduce(rows, "mean", offsets=borders, unsafe=True)
-
-
-def count_positions(ids: np.ndarray, lengths: np.ndarray, padding: int | None) -> np.ndarray:
-    """Count each text's positions, (tokens,) int64: from 0, or as RoBERTa's family does where `padding` is its id."""
-    first = np.cumsum(lengths) - lengths
-    if padding is None:
-        return np.arange(len(ids)) - np.repeat(first, lengths)
-    counted = ids != padding  # it counts from the padding id on, and does not count padding
-    seen = np.cumsum(counted)
-    before = np.repeat(seen[first] - counted[first], lengths)
-    return np.where(counted, seen - before, 0) + padding
 
 
 def _pool(hidden: torch.Tensor, borders: torch.Tensor, position: str) -> torch.Tensor:
@@ -136,20 +106,9 @@ def _pool(hidden: torch.Tensor, borders: torch.Tensor, position: str) -> torch.T
     return torch.where(there[..., None], kept, 0.0).flatten(1)  # a shorter text leaves zeros
 
 
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    batch: Batch,
-    scaling: float | None = None,
-    **_: object,
-) -> tuple[torch.Tensor, None]:
-    """Attend within each text: query, key, value (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, size)
-    usual = q.shape[-1] ** -0.5
-    if scaling is not None and scaling != usual:
-        q = q * (scaling / usual)
+def attention(batch: Batch) -> Attend:
+    """Return attention within each text of a batch."""
+    attend = kernel()
+    assert attend is not None
     # No more than these arguments are the same in all versions of torch that have the kernel.
-    return kernel()(q, k, v, batch.borders, batch.borders, batch.longest, batch.longest)[None], None
+    return lambda q, k, v: attend(q, k, v, batch.borders, batch.borders, batch.longest, batch.longest)

@@ -157,7 +157,7 @@ def test_layers_below_an_adapter_give_what_they_gave(tiny_bundle, adapted):
 def test_an_adapter_of_another_model_is_refused(tiny_base, tensors, message):
     model = load_model(tiny_base, 3, torch.device("cpu"), torch.float32)
     with pytest.raises(EncoderError, match=message):
-        merge(model, Adapter(tensors))
+        merge(dict(model.named_parameters()), Adapter(tensors))
 
 
 def test_an_encoder_of_the_embeddings_alone_encodes(tiny_base):

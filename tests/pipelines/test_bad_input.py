@@ -26,7 +26,8 @@ def run_cli(capsys, *arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def no_model(monkeypatch):
     """Fail where a model is loaded."""
-    monkeypatch.setattr("encoder.encode.load_model", lambda *a: pytest.fail("a model was loaded"))
+    for load in ("encoder.encode.load_model", "encoder.transformer.load"):
+        monkeypatch.setattr(load, lambda *a: pytest.fail("a model was loaded"))
 
 
 @pytest.fixture

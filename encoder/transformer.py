@@ -1,0 +1,218 @@
+"""Run BERT and its kin over texts laid end to end, straight from the weights' file.
+
+The same numbers as transformers' models give, to rounding: one product makes queries, keys and values, no padding goes
+through, and the import of transformers' models, several seconds, is saved. What is not of these families runs there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from encoder.adapter import Adapter
+from encoder.model import merge
+
+# Queries, keys, values (tokens, heads, size) in, (tokens, heads, size) out: attention within each text.
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+_BERT = {
+    "query": "encoder.layer.{}.attention.self.query",
+    "key": "encoder.layer.{}.attention.self.key",
+    "value": "encoder.layer.{}.attention.self.value",
+    "attended": "encoder.layer.{}.attention.output.dense",
+    "attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+    "wide": "encoder.layer.{}.intermediate.dense",
+    "narrow": "encoder.layer.{}.output.dense",
+    "norm": "encoder.layer.{}.output.LayerNorm",
+}
+_DISTILBERT = {
+    "query": "transformer.layer.{}.attention.q_lin",
+    "key": "transformer.layer.{}.attention.k_lin",
+    "value": "transformer.layer.{}.attention.v_lin",
+    "attended": "transformer.layer.{}.attention.out_lin",
+    "attention_norm": "transformer.layer.{}.sa_layer_norm",
+    "wide": "transformer.layer.{}.ffn.lin1",
+    "narrow": "transformer.layer.{}.ffn.lin2",
+    "norm": "transformer.layer.{}.output_layer_norm",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """Say how a family of models differs from BERT.
+
+    Attributes:
+        prefix: put before the names of weights in files of models with something on top.
+        modules: module paths of a layer's parts.
+        counts_padding: whether positions are counted from 0; otherwise from the padding id on, as RoBERTa does.
+    """
+
+    prefix: str
+    modules: dict[str, str] = dataclasses.field(default_factory=lambda: _BERT)
+    counts_padding: bool = True
+
+
+_FAMILIES = {
+    "bert": _Family("bert."),
+    "camembert": _Family("roberta.", counts_padding=False),
+    "distilbert": _Family("distilbert.", _DISTILBERT),
+    "electra": _Family("electra."),
+    "roberta": _Family("roberta.", counts_padding=False),
+    "xlm-roberta": _Family("roberta.", counts_padding=False),
+}
+_ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_DISTILBERT_EPS = 1e-12  # not in its configuration
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+    """Hold what the files of all families say in their own words."""
+
+    family: _Family
+    layers: int
+    heads: int
+    eps: float
+    approximation: str
+    padding: int | None
+
+    @classmethod
+    def read(cls, config: dict[str, Any]) -> _Config | None:
+        """Read a model's config.json; None where it is not of a family that runs here."""
+        family = _FAMILIES.get(config.get("model_type", ""))
+        if (
+            family is None
+            or config.get("is_decoder")
+            or config.get("position_embedding_type", "absolute") != "absolute"
+        ):
+            return None
+        if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
+            return None  # a projection lies between
+        distilbert = family.modules is _DISTILBERT
+        names = (
+            ("n_layers", "n_heads", "activation")
+            if distilbert
+            else ("num_hidden_layers", "num_attention_heads", "hidden_act")
+        )
+        layers, heads, activation = map(config.get, names)
+        eps = _DISTILBERT_EPS if distilbert else config.get("layer_norm_eps")
+        padding = None if family.counts_padding else config.get("pad_token_id")
+        if None in (layers, heads, eps) or activation not in _ACTIVATIONS or (padding is None) != family.counts_padding:
+            return None
+        return cls(family, layers, heads, eps, _ACTIVATIONS[activation], padding)
+
+
+def can_run(config: dict[str, Any]) -> bool:
+    """Whether the model of this config.json runs here."""
+    return _Config.read(config) is not None
+
+
+class Transformer:
+    """Give the hidden states of texts that lie end to end.
+
+    Attributes:
+        heads, head_size: of the attention.
+        padding: the id that positions are counted from, as RoBERTa's family does; None: they are counted from 0.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        tensors: dict[str, torch.Tensor],
+        config: dict[str, Any],
+        top_layer: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Take a model's float32 weights by name, without the layers above `top_layer`; KeyError where one is missing."""
+        about = _Config.read(config)
+        assert about is not None
+        self.padding, self.heads, self._eps = about.padding, about.heads, about.eps
+        self._approximation = about.approximation
+
+        def put(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device=device, dtype=dtype, copy=True)
+
+        def linear(*modules: str) -> tuple[torch.Tensor, torch.Tensor]:
+            """Lay the products of some modules side by side."""
+            return tuple(put(torch.cat([tensors[f"{m}.{part}"] for m in modules])) for part in ("weight", "bias"))
+
+        embeddings = "embeddings.{}_embeddings.weight"
+        self._words = put(tensors[embeddings.format("word")])
+        places = tensors[embeddings.format("position")]
+        types = tensors.get(embeddings.format("token_type"))
+        self._types = None if types is None else put(types[0])
+        self._places = put(places)
+        self._norm = linear("embeddings.LayerNorm")
+        self.head_size = self._words.shape[1] // self.heads
+        self._layers = []
+        for number in range(min(top_layer, about.layers)):
+            at = {part: module.format(number) for part, module in about.family.modules.items()}
+            layer = {part: linear(at[part]) for part in ("attended", "attention_norm", "wide", "narrow", "norm")}
+            self._layers.append(layer | {"qkv": linear(at["query"], at["key"], at["value"])})
+
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> tuple[torch.Tensor, ...]:
+        """Run texts: ids and positions (tokens,) int64 in, hidden states out, embeddings first, each (tokens, width)."""
+        hidden = self._words[ids]
+        if self._types is not None:
+            hidden += self._types
+        hidden += self._places[positions]
+        hidden = self._normalise(hidden, self._norm)
+        states = [hidden]
+        for layer in self._layers:
+            hidden = self._run(layer, hidden, attend)
+            states.append(hidden)
+        return tuple(states)
+
+    def _run(self, layer: dict[str, tuple], hidden: torch.Tensor, attend: Attend) -> torch.Tensor:
+        """Run one layer over (tokens, width)."""
+        products = functional.linear(hidden, *layer["qkv"]).view(len(hidden), 3, self.heads, self.head_size)
+        attended = attend(*products.unbind(1)).reshape(hidden.shape)
+        hidden = self._normalise(functional.linear(attended, *layer["attended"]).add_(hidden), layer["attention_norm"])
+        wide = functional.gelu(functional.linear(hidden, *layer["wide"]), approximate=self._approximation)
+        return self._normalise(functional.linear(wide, *layer["narrow"]).add_(hidden), layer["norm"])
+
+    def _normalise(self, hidden: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return functional.layer_norm(hidden, hidden.shape[-1:], *norm, self._eps)
+
+
+def load(
+    folder: Path,
+    config: dict[str, Any],
+    top_layer: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    adapter: Adapter | None = None,
+) -> Transformer | None:
+    """Load the model in `folder`, as `load_model` does; None where it is not of a family that runs here.
+
+    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`.
+    """
+    about, path = _Config.read(config), folder / "model.safetensors"
+    if about is None or top_layer > about.layers or not path.is_file():
+        return None
+    from safetensors.torch import load_file
+
+    tensors = {name.removeprefix(about.family.prefix): tensor.float() for name, tensor in load_file(path).items()}
+    if adapter is not None:
+        merge(tensors, adapter)
+    try:
+        return Transformer(tensors, config, top_layer, device, dtype)
+    except KeyError:  # files of old versions name weights in other words: transformers knows them
+        return None
+
+
+def count_positions(ids: np.ndarray, lengths: np.ndarray, padding: int | None) -> np.ndarray:
+    """Count each text's positions, (tokens,) int64: from 0, or as RoBERTa's family does where `padding` is its id."""
+    first = np.cumsum(lengths) - lengths
+    if padding is None:
+        return np.arange(len(ids)) - np.repeat(first, lengths)
+    counted = ids != padding  # it counts from the padding id on, and does not count padding
+    seen = np.cumsum(counted)
+    before = np.repeat(seen[first] - counted[first], lengths)
+    return np.where(counted, seen - before, 0) + padding
