@@ -42,6 +42,7 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         Code("last layer, int8", 1.0 * width, lambda sample: last(fit_int8(sample[:, -width:]), width)),
         Code("sign", dim / 8, lambda sample: cut(None, np.zeros(dim, np.float32))),
         Code("mean threshold", dim / 8, lambda sample: cut(None, mean_thresholds(sample))),
+        Code("median threshold", dim / 8, lambda sample: cut(None, np.median(sample, axis=0))),  # balanced bits
         Code("last layer, mean threshold", width / 8, lambda s: last(cut(None, mean_thresholds(s[:, -width:])), width)),
         Code("two bits a dimension", dim / 4, lambda sample: two_bits(None, sample)),
         Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),
@@ -52,6 +53,8 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         if bits < dim:
             itq = "ITQ rotation"
             codes.append(Code(itq, size, lambda s, b=bits: projected(s, first_projection(s, b, seed)[0])))
+            whitened = "whitening, random rotation"
+            codes.append(Code(whitened, size, lambda s, b=bits: projected(s, whitening(s, b, seed))))
             codes.append(Code("PCA prefix", size, lambda s, b=bits: projected(s, principal_axes(s, b))))
             codes.append(Code("prefix of shuffled dimensions", size, lambda s, b=bits: prefix(s, b, seed)))
         if bits // 2 < dim:
@@ -119,6 +122,13 @@ def principal_axes(sample: np.ndarray, bits: int) -> np.ndarray:
     centred = sample.astype(np.float64) - sample.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     return axes[:, ::-1][:, :bits].astype(np.float32)
+
+
+def whitening(sample: np.ndarray, bits: int, seed: int) -> np.ndarray:
+    """Return the first axes of a sample's PCA, scaled to variance one and turned at random: (dim, bits) float32."""
+    axes = principal_axes(sample, bits)
+    spread = (sample @ axes).std(0)
+    return axes / np.maximum(spread, 1e-6 * spread.max()) @ random_directions(bits, bits, seed)
 
 
 def prefix(sample: np.ndarray, bits: int, seed: int) -> Apply:

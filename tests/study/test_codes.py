@@ -49,6 +49,16 @@ def test_a_shorter_pca_code_is_the_prefix_of_a_longer_one(sample):
     np.testing.assert_array_equal(long[:, :2], short)
 
 
+def test_whitened_features_have_variance_one_in_every_direction(sample):
+    found = sample @ codes.whitening(sample, 16, seed=0)
+    np.testing.assert_allclose(np.cov(found.T), np.eye(16), atol=0.01)
+
+
+def test_bits_cut_at_the_median_are_balanced(sample):
+    code = next(code for code in codes.all_codes(48, 16, ()) if code.name == "median threshold, 6 bytes")
+    assert np.unpackbits(code.fit(sample)(sample), axis=1).mean(0) == pytest.approx(0.5, abs=0.01)
+
+
 def test_int8_and_half_are_near_what_they_store(sample):
     spread = sample.max() - sample.min()
     for apply in (codes.fit_int8(sample), codes.as_half):
