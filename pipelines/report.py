@@ -143,7 +143,7 @@ def format_summary(summary: Summary, store: Store) -> str:
             f"{summary.reject_share:.1%} of the rows were rejected, more than --max_reject_share allows; most often: {common}"
         )
     lines.append(f"store       {store.root}")
-    lines.append(f"record      {store.path('runs', store.run_id, 'run.json')}")
+    lines.append(f"report      {store.path('runs', store.run_id, 'report.html')}")
     return "\n".join(lines)
 
 

@@ -14,10 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
+from pipelines.report_page import lay_out
 from transforms import files
 from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
+PAGE = "report.html"
 _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
@@ -25,7 +27,7 @@ class Run:
     """One run on a store, from `with Run(…)` to its end. `run.json` says "running" until it is done.
 
     On a local store the run holds a lock on a file in its folder: however it dies, the lock goes with it, and a later run
-    sees that what it left behind belongs to nobody.
+    sees that what it left behind belongs to nobody. `report.html` is written at the end, for people.
     """
 
     def __init__(self, store: Store, command: str, argv: Sequence[str]) -> None:
@@ -69,6 +71,7 @@ class Run:
         if error is not None:
             ended["error"] = f"{kind.__name__}: {error}"
         self.note(**ended)
+        self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", lay_out(self.record))
         if self._lock is not None:
             shutil.rmtree(self.store.temporary_folder, ignore_errors=True)
             os.close(self._lock)

@@ -197,6 +197,9 @@ def test_the_record_says_what_was_asked_found_and_done(annotate_tiny, tmp_path):
     assert record["versions"]["apache-beam"]
     assert record["plan"]["units_to_encode"] == 8
     assert not (path.parent / "tmp").exists()
+    page = path.with_name("report.html").read_text()
+    assert "<h1>annotate: done</h1>" in page
+    assert "mood: 320 documents" in page
 
 
 def test_nothing_in_codes_and_labels_tells_when_or_by_whom(annotate_tiny, tmp_path):

@@ -392,6 +392,7 @@ def test_control_c_ends_with_130_and_a_store_that_goes_on(tmp_path, tiny_bundle)
     assert "Traceback" not in said
     (record,) = (tmp_path / "s" / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["state"] == "interrupted"
+    assert "annotate: interrupted" in record.with_name("report.html").read_text()
 
 
 def test_interrupting_says_that_the_same_command_goes_on(capsys, monkeypatch):
