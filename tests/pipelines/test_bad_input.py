@@ -1,4 +1,4 @@
-"""What bad input gets: the table of the design, line by line."""
+"""What bad rows, shards and accidents in the middle of a run get."""
 
 from __future__ import annotations
 
@@ -13,96 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import annotate, cli
+from pipelines import annotate
 from tests.conftest import random_texts, write_corpus
 from tests.pipelines.test_annotate import read
-
-
-def run_cli(capsys, *arguments: str) -> tuple[int, str]:
-    code = cli.main(["annotate", *arguments, "--no_progress"])
-    return code, capsys.readouterr().err.strip()
-
-
-@pytest.fixture
-def no_model(monkeypatch):
-    """Fail where a model is loaded."""
-    for load in ("encoder.encode.load_model", "encoder.transformer.load"):
-        monkeypatch.setattr(load, lambda *a: pytest.fail("a model was loaded"))
-
-
-@pytest.fixture
-def one_text(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.txt").write_text("good film\n")
-    return str(tmp_path / "in")
-
-
-def test_a_pattern_that_matches_nothing(capsys, tmp_path, no_model, tiny_bundle):
-    code, said = run_cli(
-        capsys, "--input", f"{tmp_path}/no*", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle)
-    )
-    assert code == 2
-    assert said == f"encode-once annotate: error: --input {tmp_path}/no* matches no file"
-    assert not (tmp_path / "s").exists()
-
-
-def test_input_that_may_not_be_read(capsys, tmp_path, no_model, one_text, tiny_bundle, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, as which tests may run, may read everything
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "permission denied" in said
-
-
-def test_a_store_that_cannot_be_written(capsys, tmp_path, no_model, one_text, tiny_bundle):
-    (tmp_path / "file").write_text("")
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/file/s", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "cannot be written" in said
-    assert "\n" not in said
-
-
-def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one_text, tiny_bundle):
-    code, said = run_cli(capsys, "--input", one_text, "--store", one_text, "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "holds other files and is not a store" in said
-    assert os.listdir(one_text) == ["a.txt"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--heads", "moood"], "unknown head 'moood'"),
-        (["--encoder", "/no/such/bundle"], "is not a model"),
-        (["--encoder", "default", "--heads", "sentiment", "all"], "--heads takes names of heads, or all, or none"),
-        (["--max_reject_share", "2"], "--max_reject_share must lie between 0 and 1, not 2.0"),
-        (["--block_rows", "0"], "--block_rows must be at least 1, not 0"),
-        (["--runer", "FlinkRunner"], "unknown option '--runer'"),
-        (["--id_field", "text"], "name two different fields"),
-    ],
-)
-def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model, one_text, arguments, message):
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", *arguments)
-    assert code == 2
-    assert message in said.splitlines()[-1]
-    assert not (tmp_path / "s").exists()
-
-
-def test_a_store_of_a_newer_format(capsys, tmp_path, no_model, one_text, tiny_bundle):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "store.json").write_text(json.dumps({"format_version": 99}))
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "is a store of format 99 but this program knows format 1" in said
-
-
-def test_other_cutting_rules_than_the_stores(capsys, annotate_tiny, tmp_path, one_text, tiny_bundle):
-    annotate_tiny(heads=[])
-    store = f"{tmp_path}/store"
-    code, said = run_cli(
-        capsys, "--input", one_text, "--store", store, "--encoder", str(tiny_bundle), "--block_rows", "7"
-    )
-    assert code == 2
-    assert "--block_rows 7 differs from the 4096 that store" in said
 
 
 def test_bad_rows_are_rejected_with_place_and_reason_and_the_rest_goes_on(annotate_tiny, tmp_path):
@@ -331,47 +244,6 @@ def test_a_store_below_the_pattern_is_not_read(annotate_tiny, tmp_path):
     assert summary.documents == 0
 
 
-def test_an_input_root_above_no_shard_is_refused(capsys, tmp_path, one_text, tiny_bundle):
-    arguments = ["--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle)]
-    code, said = run_cli(capsys, *arguments, "--input_root", f"{tmp_path}/elsewhere")
-    assert code == 2
-    assert f"no shard lies below --input_root {tmp_path}/elsewhere" in said
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 1}'])
-def test_a_damaged_store_file_is_said_in_one_line(capsys, tmp_path, one_text, tiny_bundle, content):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "store.json").write_text(content)
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "store.json cannot be read" in said
-
-
-def test_a_store_that_became_unwritable(capsys, annotate_tiny, tmp_path, one_text, tiny_bundle):
-    annotate_tiny(heads=[])
-    import shutil
-
-    shutil.rmtree(tmp_path / "store" / "runs")
-    (tmp_path / "store" / "runs").write_text("in the way")
-    (tmp_path / "in" / "b.txt").write_text("bad\n")
-    code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/store", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "cannot be written" in said
-
-
-def test_a_store_on_a_file_system_that_is_not_installed(capsys, tmp_path, one_text, tiny_bundle):
-    code, said = run_cli(capsys, "--input", one_text, "--store", "nofs://bucket/store", "--encoder", str(tiny_bundle))
-    assert code == 2
-    assert "nofs://bucket/store" in said
-
-
-def test_an_unknown_device_is_said_before_a_model_is_loaded(capsys, tmp_path, no_model, one_text, tiny_bundle):
-    arguments = ["--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle), "--heads", "none"]
-    code, said = run_cli(capsys, *arguments, "--device", "gpu")
-    assert code == 2
-    assert "choose from auto, cpu, cuda, cuda:N, mps" in said
-
-
 def test_control_c_ends_with_130_and_a_store_that_goes_on(tmp_path, tiny_bundle):
     import signal
     import time
@@ -393,25 +265,6 @@ def test_control_c_ends_with_130_and_a_store_that_goes_on(tmp_path, tiny_bundle)
     (record,) = (tmp_path / "s" / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["state"] == "interrupted"
     assert "annotate: interrupted" in record.with_name("report.html").read_text()
-
-
-def test_interrupting_says_that_the_same_command_goes_on(capsys, monkeypatch):
-    def interrupted(argv):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(annotate, "run", interrupted)
-    code, said = run_cli(capsys)
-    assert code == 130
-    assert "the same command goes on from there" in said
-
-
-def test_an_unexpected_error_is_not_hidden(monkeypatch):
-    def broken(argv):
-        raise RuntimeError("a fault of ours")
-
-    monkeypatch.setattr(annotate, "run", broken)
-    with pytest.raises(RuntimeError, match="a fault of ours"):
-        cli.main(["annotate"])
 
 
 def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkeypatch):
@@ -441,18 +294,6 @@ def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkey
     from tests.conftest import store_files
 
     assert store_files(tmp_path / "store") == store_files(tmp_path / "quiet")
-
-
-def test_a_one_line_error_has_no_traceback_in_a_real_shell(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "annotate", "--input", f"{tmp_path}/*", "--store", f"{tmp_path}/s"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines() == [f"encode-once annotate: error: --input {tmp_path}/* matches no file"]
-    assert done.stdout == ""
 
 
 def test_random_bytes_never_crash_the_run(annotate_tiny, tmp_path):
