@@ -84,6 +84,25 @@ def test_the_number_of_threads_changes_no_bit(tiny):
     assert np.array_equal(one.bits, two.bits)
 
 
+def test_batches_run_side_by_side_and_leave_the_number_of_threads_as_it_was(tiny, monkeypatch):
+    texts = random_texts(100, seed=9)
+    expected = with_changes(tiny).encode(texts)
+    threads = []
+    run = Encoder._run
+    monkeypatch.setattr(Encoder, "_run", lambda *a: (threads.append(torch.get_num_threads()), run(*a))[1])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        model = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=100)
+        found = model.encode(texts)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert len(threads) > 5
+    assert set(threads) == {1}
+    assert bit_packing.differing_share(found.bits, expected.bits) < 1e-3
+
+
 def test_a_long_text_is_cut_and_marked(tiny):
     codes = tiny.encode(["good", "good " * 100, "good " * 30])
     assert codes.n_tokens.tolist() == [3, 32, 32]
@@ -202,6 +221,7 @@ def test_bfloat16_flips_few_bits(tiny):
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as on a GPU: one batch after the other
     texts = random_texts(64, seed=11)
     expected = tiny.encode(texts)
     small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
