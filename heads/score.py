@@ -18,7 +18,8 @@ import numpy as np
 
 CHUNK_ROWS = 1024  # of unpacked bits; they stay in the cache
 TABLE_CHUNK_ROWS = 4096  # of table indices; fewer starts of threads that may be busy elsewhere
-LARGEST_TABLE_BYTES = 16 * 2**20  # beyond it, lookups miss the caches and the product is as fast
+LARGEST_TABLE_BYTES = 32 * 2**20  # beyond it, lookups miss the caches and the product is as fast
+PIECE_BYTES = 4 * 2**20  # of a table, looked up for all rows before the next: its pages stay known to the processor
 
 
 def weight_limit(bits: int) -> int:
@@ -103,15 +104,17 @@ def table_sums(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    rows_of_byte = np.arange(codes.shape[1], dtype=np.int32) * 256
-    result = np.empty((len(codes), table.shape[1]), np.float32)
+    pieces = np.array_split(np.arange(codes.shape[1]), -(-table.nbytes // PIECE_BYTES))
+    result = np.zeros((len(codes), table.shape[1]), np.float32)
     with torch.inference_mode(), one_thread():
-        weight = torch.from_numpy(table)
         for start in range(0, len(codes), TABLE_CHUNK_ROWS):
-            part = slice(start, start + TABLE_CHUNK_ROWS)
-            rows = torch.from_numpy(codes[part] + rows_of_byte)
-            bags = torch.nn.functional.embedding_bag(rows, weight, mode="sum")
-            result[part] = bags.numpy()
+            part = codes[start : start + TABLE_CHUNK_ROWS]
+            sums = torch.from_numpy(result[start : start + TABLE_CHUNK_ROWS])
+            for piece in filter(len, pieces):
+                first, last = piece[0], piece[-1] + 1
+                rows = torch.from_numpy(part[:, first:last] + (piece - first).astype(np.int32) * 256)
+                weight = torch.from_numpy(table[first * 256 : last * 256])
+                sums += torch.nn.functional.embedding_bag(rows, weight, mode="sum")
     return result
 
 
