@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 import heads
 from pipelines import annotate
 from pipelines.cli import guard
-from transforms.blocks import BlockLimits, ReadOptions
-from transforms.read import read_unit
-from transforms.units import Unit, cut_shard, match_shards
+from pipelines.report import Summary
 
 CORPUS = Path(__file__).parent / "corpus"
 SHOWN_A_SHARD = 4
@@ -25,7 +23,7 @@ TEXT_WIDTH = 44
 COLUMN_WIDTH = 11
 
 
-def main() -> int:
+def main() -> Summary:
     store = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-store").resolve()
     print(f"annotating {CORPUS} into {store}\n", flush=True)
     summary = annotate.run(["--input", f"{CORPUS}/*", "--id_field", "id", "--store", str(store)])
@@ -33,11 +31,16 @@ def main() -> int:
     print(table(read_texts(), read_labels(store)))
     print(f"\nthe store: {store}")
     print(f"run it again: nothing is done twice; or: pandas.read_parquet('{store}/labels/task=topic')")
-    return summary.exit_code
+    return summary
 
 
 def read_texts() -> dict[str, list[tuple[str, str]]]:
     """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
+    # Here, not above: they import Beam, which warns of its missing extras until `guard` has set logging up.
+    from transforms.blocks import BlockLimits, ReadOptions
+    from transforms.read import read_unit
+    from transforms.units import Unit, cut_shard, match_shards
+
     options = ReadOptions(id_field="id")
     texts = {}
     for shard in match_shards([str(CORPUS)], str(CORPUS), options):
