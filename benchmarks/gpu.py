@@ -178,7 +178,7 @@ def _differing(texts: list[str], found: np.ndarray, ours: encoder.Encoder) -> fl
 
 
 def _note(ours: encoder.Encoder) -> str:
-    layout = "end to end" if ours._packs else "padded"
+    layout = "end to end" if ours._transformer else "padded"
     return f"{str(ours.dtype).removeprefix('torch.')}, {layout}, {ours.batch_tokens} tokens a batch"
 
 
