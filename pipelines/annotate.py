@@ -182,7 +182,8 @@ def build(
         units.uncoded | "EncodeAndLabel" >> branch
     if plan.to_label:
         stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
-        stored | "LabelStored" >> transforms.LabelAndWrite(store, heads)
+        rows = store.rules.block_rows * sum(unit.coded_blocks for unit in plan.to_label)
+        stored | "LabelStored" >> transforms.LabelAndWrite(store, heads, rows)
 
 
 def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:

@@ -64,20 +64,26 @@ class ScoreCodes(beam.PTransform):
     `LabelCodes` does without it, at twice the time: each head then reads the codes by itself.
     """
 
-    def __init__(self, heads: list[Head]) -> None:
+    def __init__(self, heads: list[Head], rows: int | None = None) -> None:
+        """Take the heads, and how many documents will come, at most, where that is known: for a few, torch is not imported."""
         super().__init__()
         self.heads = heads
+        self.rows = rows
 
     def expand(self, blocks):
-        return blocks | beam.ParDo(_ScoreCodes(self.heads))
+        weights = sum(head.weights.size for head in self.heads)
+        few = self.rows is not None and self.rows * weights < WORK_WITHOUT_TORCH
+        return blocks | beam.ParDo(_ScoreCodes(self.heads, with_torch=not few))
 
 
 class _ScoreCodes(beam.DoFn):
-    def __init__(self, heads: list[Head]) -> None:
+    def __init__(self, heads: list[Head], with_torch: bool) -> None:
         self.heads = heads
-        self.work = 0
+        self.with_torch = with_torch
 
     def setup(self) -> None:
+        if self.with_torch:
+            import torch  # noqa: F401  heads take its kernel where it is imported
         self.banks: dict[tuple[str, ...], HeadBank] = {}
 
     def process(self, block: CodeBlock) -> Iterator[CodeBlock]:
@@ -85,10 +91,6 @@ class _ScoreCodes(beam.DoFn):
         tasks = tuple(head.task for head in heads)
         if tasks not in self.banks:
             self.banks[tasks] = HeadBank(heads)
-        before = self.work
-        self.work += block.table.num_rows * sum(head.weights.size for head in heads)
-        if before < WORK_WITHOUT_TORCH <= self.work:
-            import torch  # noqa: F401  its kernel is the faster one; what was labelled so far did not pay for the import
         try:
             logits = self.banks[tasks].logits(block.bits)
         except Exception:  # each head then meets it alone, and is reported by its name
@@ -202,15 +204,16 @@ class EncodeAndLabel(beam.PTransform):
 
 
 class LabelAndWrite(beam.PTransform):
-    """Label `CodeBlock` elements by every head, task by task side by side, and commit the labels."""
+    """Label `CodeBlock` elements by every head, task by task side by side, and commit the labels; `rows` as `ScoreCodes`."""
 
-    def __init__(self, store: Store, heads: list[Head]) -> None:
+    def __init__(self, store: Store, heads: list[Head], rows: int | None = None) -> None:
         super().__init__()
         self.store = store
         self.heads = heads
+        self.rows = rows
 
     def expand(self, blocks):
-        scored = blocks | "ScoreCodes" >> ScoreCodes(self.heads)
+        scored = blocks | "ScoreCodes" >> ScoreCodes(self.heads, self.rows)
         for head in self.heads:
             labels = scored | f"Label[{head.task}]" >> LabelCodes(self.store, head)
             labels | f"Write[{head.task}]" >> WriteLabels(self.store, head)
