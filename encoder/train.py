@@ -45,6 +45,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     source: str = "",
+    frozen_features: Callable[[list[str]], np.ndarray] | None = None,
     checkpoint_folder: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Bundle:
@@ -60,6 +61,8 @@ def train(
         unlabelled: texts of the kind to be coded, for the terms that hold on to the base model.
         precision: "auto", "float32" or "bfloat16" of the transformer's products; weights are float32.
         source: says where the texts are from, for the bundle's description.
+        frozen_features: gives the untrained bundle's features (n, dim) float32 of tasks' training texts cut to
+            `train_tokens`, where they are at hand: a training encodes up to 2,000 texts a task for them.
         checkpoint_folder: where a checkpoint is kept and, where it holds one of this very call, gone on from. It is removed
             by `checkpoint.remove`, when the bundle is safe, and where the training cannot go on.
         report: is told the progress.
@@ -86,7 +89,8 @@ def train(
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
-            _start(student, tasks, features, Encoder(short, device=device, precision=precision), options)
+            features_of = frozen_features or Encoder(short, device=device, precision=precision).features
+            _start(student, tasks, features, features_of, options)
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
         run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, chosen, options)
         try:
@@ -119,9 +123,15 @@ def _cut_short(raw: Bundle, most_tokens: int) -> Bundle:
     )
 
 
-def _start(student: Student, tasks: list[Task], features: np.ndarray, frozen: Encoder, options: TrainOptions) -> None:
+def _start(
+    student: Student,
+    tasks: list[Task],
+    features: np.ndarray,
+    features_of: Callable[[list[str]], np.ndarray],
+    options: TrainOptions,
+) -> None:
     """Fit heads and decoder to the frozen encoder, which is not needed after that."""
-    seen = warm_start.start_heads(student, tasks, frozen.features, options.seed)
+    seen = warm_start.start_heads(student, tasks, features_of, options.seed)
     if options.rebuild:
         warm_start.start_decoder(student, np.concatenate([features, seen]))
 

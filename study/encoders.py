@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from encoder import Bundle, bundle
 from encoder.calibrate import make, mean_thresholds
@@ -81,6 +83,9 @@ def trained(
             options=options,
             device=settings.device,
             precision=settings.precision,
+            frozen_features=_frozen_features(study, names)
+            if layers == study.layers and positions == ("mean",)
+            else None,
             checkpoint_folder=checkpoints,
             report=_Reporter(study),
         )
@@ -108,6 +113,17 @@ def train_options(study: Study, seed: int) -> TrainOptions:
     options = TrainOptions(seed=seed, train_layers=(len(study.layers) + 1) // 2)
     steps = study.settings.train_steps
     return options if steps is None else dataclasses.replace(options, steps=steps)
+
+
+def _frozen_features(study: Study, names: Sequence[str]) -> Callable[[list[str]], np.ndarray]:
+    """Look the frozen encoder's features of training texts up: all encoders that are trained start from the same ones."""
+    bundle = frozen(study)
+    assert train_options(study, 0).train_tokens >= study.settings.max_tokens  # training reads what the encoder does
+    rows: dict[str, np.ndarray] = {}
+    for name in names:
+        found = study.features(bundle, "frozen", study.tasks[name]).floats("train")
+        rows.update(zip(study.tasks[name].splits["train"].texts, found))
+    return lambda texts: np.stack([rows[text] for text in texts])
 
 
 def _digests(study: Study, names: Sequence[str], unlabelled: Sequence[str]) -> dict[str, Any]:

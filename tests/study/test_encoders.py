@@ -8,6 +8,7 @@ import pytest
 import encoder
 from encoder.train_options import TrainOptions
 from study import encoders, pooling
+from study.cache import Step
 from study.context import Study
 
 
@@ -30,6 +31,15 @@ def test_held_out_tasks_give_no_row_and_no_text_to_the_training(study, tiny_bund
     assert set(given["sample"]) <= own
     assert not set(given["tasks"][0].train.texts) - own
     assert given["unlabelled"] == study.unlabelled
+
+
+def test_frozen_features_at_hand_change_no_bit_of_what_is_trained(study, monkeypatch):
+    made = encoders.trained(study, 0)
+    texts = study.tasks["trec"].splits["test"].texts
+    expected = study.load(made).encode(texts).bits
+    monkeypatch.setattr(encoders, "_frozen_features", lambda *_: None)
+    monkeypatch.setattr(encoders, "TRAINED", Step("trained-again", 1))
+    assert np.mean(study.load(encoders.trained(study, 0)).encode(texts).bits != expected) < 1e-3
 
 
 def test_trainings_follow_the_options_defaults(study):
