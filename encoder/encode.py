@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -82,7 +81,7 @@ class Encoder:
 
     def _load_transformer(self, base: Base, how: tuple) -> transformer.Transformer | None:
         """Load what runs texts end to end, where that is possible; elsewhere they are padded."""
-        if self.device.type not in ("cpu", "cuda"):
+        if self.device.type != "cpu" and not varlen.suits(self.device, self.dtype):
             return None
         found = transformer.load(base.folder, base.config(), *how)
         if found is None:
@@ -161,14 +160,39 @@ class Encoder:
 
     def _batches(self, windows: Windows) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run all windows, longest first: (their numbers, features (w, bits) float32 on the device, tokens run)."""
-        if self.device.type == "cpu" and not self._ahead and torch.get_num_threads() > 1:
-            yield from self._side_by_side(windows, torch.get_num_threads())
-            return
+        order = np.argsort(-windows.lengths, kind="stable")
+        threads = torch.get_num_threads()
+        if self.device.type == "cpu" and not self._ahead and threads > 1:
+            yield from self._side_by_side(windows, order, threads)
+        else:
+            yield from self._one_by_one(windows, order)
+
+    def _side_by_side(
+        self, windows: Windows, order: np.ndarray, threads: int
+    ) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
+        """Run batches side by side, each on one thread: none waits for the others after every operation."""
+        batches, done = [], 0
+        while done < len(order):
+            batches.append(self._next_batch(windows, order[done:]))
+            done += len(batches[-1])
+
+        def run(rows: np.ndarray) -> tuple[torch.Tensor, int]:
+            torch.set_num_threads(1)  # of this thread, and of threads to come
+            return self._run(windows, rows)
+
+        try:
+            with contextlib.closing(ahead(run, batches, threads)) as results:
+                for rows, found in zip(batches, results):
+                    yield rows, *found
+        finally:
+            torch.set_num_threads(threads)
+
+    def _one_by_one(self, windows: Windows, order: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
+        """Run one batch after the other, smaller ones once one has been too large for the device's memory."""
         lengths = windows.lengths
-        order = np.argsort(-lengths, kind="stable")
         done = 0
         while done < len(order):
-            rows = order[done : done + self._batch_rows(lengths[order[done:]])]
+            rows = self._next_batch(windows, order[done:])
             try:
                 features, batch_tokens = self._run(windows, rows)
             except torch.OutOfMemoryError:
@@ -184,30 +208,18 @@ class Encoder:
             yield rows, features, batch_tokens
             done += len(rows)
 
-    def _side_by_side(self, windows: Windows, threads: int) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
-        """Run batches side by side, each on one thread: none waits for the others after every operation."""
-        order = np.argsort(-windows.lengths, kind="stable")
-        lengths, batches, done = windows.lengths[order], [], 0
-        while done < len(order):
-            batches.append(order[done : done + self._batch_rows(lengths[done:])])
-            done += len(batches[-1])
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                for rows, found in zip(batches, pool.map(lambda rows: self._run(windows, rows), batches)):
-                    yield rows, *found
-            finally:
-                torch.set_num_threads(threads)  # what the pool's threads set holds for threads to come as well
-
-    def _batch_rows(self, lengths: np.ndarray) -> int:
-        """Return how many of the windows of `lengths` tokens, longest first, fit into one batch: at least one."""
+    def _next_batch(self, windows: Windows, order: np.ndarray) -> np.ndarray:
+        """Return the first of the windows of `order`, longest first, that fit into one batch: at least one."""
+        lengths = windows.lengths[order]
         most_tokens = self.batch_tokens
         if self._ahead:  # batches of like size: a small last one takes as many launches as a full one
             tokens = int(lengths.sum())
             most_tokens = -(-tokens // -(-tokens // most_tokens))
         if self._transformer:
             # No more windows than tokens fit, so that many need to be looked at.
-            return max(1, int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right")))
-        return rows_that_fit(int(lengths[0]), most_tokens)
+            fitting = int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right"))
+            return order[: max(1, fitting)]
+        return order[: rows_that_fit(int(lengths[0]), most_tokens)]
 
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:

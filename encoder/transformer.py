@@ -43,6 +43,9 @@ _DISTILBERT = {
 }
 
 
+_EMBEDDINGS, _EMBEDDINGS_NORM = "embeddings.{}_embeddings.weight", "embeddings.LayerNorm"
+
+
 @dataclasses.dataclass(frozen=True)
 class _Family:
     """Say how a family of models differs from BERT.
@@ -50,24 +53,31 @@ class _Family:
     Attributes:
         prefix: put before the names of weights in files of models with something on top.
         modules: module paths of a layer's parts.
-        counts_padding: whether positions are counted from 0; otherwise from the padding id on, as RoBERTa does.
+        names: what the configuration calls the numbers of layers and heads, and the activation.
+        eps: of the layer norms; None: the configuration says it.
+        counts_from_padding: whether positions are counted from the padding id on, as RoBERTa does, instead of from 0.
     """
 
     prefix: str
     modules: dict[str, str] = dataclasses.field(default_factory=lambda: _BERT)
-    counts_padding: bool = True
+    names: tuple[str, str, str] = ("num_hidden_layers", "num_attention_heads", "hidden_act")
+    eps: float | None = None
+    counts_from_padding: bool = False
+
+    def modules_of(self, layer: int) -> dict[str, str]:
+        """Return the module paths of one layer's parts."""
+        return {part: module.format(layer) for part, module in self.modules.items()}
 
 
 _FAMILIES = {
     "bert": _Family("bert."),
-    "camembert": _Family("roberta.", counts_padding=False),
-    "distilbert": _Family("distilbert.", _DISTILBERT),
+    "camembert": _Family("roberta.", counts_from_padding=True),
+    "distilbert": _Family("distilbert.", _DISTILBERT, ("n_layers", "n_heads", "activation"), eps=1e-12),
     "electra": _Family("electra."),
-    "roberta": _Family("roberta.", counts_padding=False),
-    "xlm-roberta": _Family("roberta.", counts_padding=False),
+    "roberta": _Family("roberta.", counts_from_padding=True),
+    "xlm-roberta": _Family("roberta.", counts_from_padding=True),
 }
 _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-_DISTILBERT_EPS = 1e-12  # not in its configuration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,31 +95,28 @@ class _Config:
     def read(cls, config: dict[str, Any]) -> _Config | None:
         """Read a model's config.json; None where it is not of a family that runs here."""
         family = _FAMILIES.get(config.get("model_type", ""))
-        if (
-            family is None
-            or config.get("is_decoder")
-            or config.get("position_embedding_type", "absolute") != "absolute"
-        ):
+        if family is None or config.get("is_decoder"):
+            return None
+        if config.get("position_embedding_type", "absolute") != "absolute":
             return None
         if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
             return None  # a projection lies between
-        distilbert = family.modules is _DISTILBERT
-        names = (
-            ("n_layers", "n_heads", "activation")
-            if distilbert
-            else ("num_hidden_layers", "num_attention_heads", "hidden_act")
-        )
-        layers, heads, activation = map(config.get, names)
-        eps = _DISTILBERT_EPS if distilbert else config.get("layer_norm_eps")
-        padding = None if family.counts_padding else config.get("pad_token_id")
-        if None in (layers, heads, eps) or activation not in _ACTIVATIONS or (padding is None) != family.counts_padding:
+        layers, heads, activation = map(config.get, family.names)
+        eps = config.get("layer_norm_eps") if family.eps is None else family.eps
+        padding = config.get("pad_token_id") if family.counts_from_padding else None
+        if None in (layers, heads, eps) or activation not in _ACTIVATIONS:
+            return None
+        if family.counts_from_padding and padding is None:
             return None
         return cls(family, layers, heads, eps, _ACTIVATIONS[activation], padding)
 
-
-def can_run(config: dict[str, Any]) -> bool:
-    """Whether the model of this config.json runs here."""
-    return _Config.read(config) is not None
+    def weights(self, top_layer: int) -> set[str]:
+        """Name the weights that the embeddings and the layers up to `top_layer` need."""
+        modules = [_EMBEDDINGS_NORM]
+        for number in range(top_layer):
+            modules += self.family.modules_of(number).values()
+        named = {f"{module}.{part}" for module in modules for part in ("weight", "bias")}
+        return named | {_EMBEDDINGS.format(kind) for kind in ("word", "position")}
 
 
 class Transformer:
@@ -124,14 +131,12 @@ class Transformer:
     def __init__(
         self,
         tensors: dict[str, torch.Tensor],
-        config: dict[str, Any],
+        about: _Config,
         top_layer: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Take a model's float32 weights by name, without the layers above `top_layer`; KeyError where one is missing."""
-        about = _Config.read(config)
-        assert about is not None
+        """Take a model's float32 weights by name, those of `about.weights(top_layer)` at least."""
         self.padding, self.heads, self._eps = about.padding, about.heads, about.eps
         self._approximation = about.approximation
 
@@ -142,17 +147,14 @@ class Transformer:
             """Lay the products of some modules side by side."""
             return tuple(put(torch.cat([tensors[f"{m}.{part}"] for m in modules])) for part in ("weight", "bias"))
 
-        embeddings = "embeddings.{}_embeddings.weight"
-        self._words = put(tensors[embeddings.format("word")])
-        places = tensors[embeddings.format("position")]
-        types = tensors.get(embeddings.format("token_type"))
+        types = tensors.get(_EMBEDDINGS.format("token_type"))  # DistilBERT has none
         self._types = None if types is None else put(types[0])
-        self._places = put(places)
-        self._norm = linear("embeddings.LayerNorm")
+        self._words, self._places = (put(tensors[_EMBEDDINGS.format(kind)]) for kind in ("word", "position"))
+        self._norm = linear(_EMBEDDINGS_NORM)
         self.head_size = self._words.shape[1] // self.heads
         self._layers = []
-        for number in range(min(top_layer, about.layers)):
-            at = {part: module.format(number) for part, module in about.family.modules.items()}
+        for number in range(top_layer):
+            at = about.family.modules_of(number)
             layer = {part: linear(at[part]) for part in ("attended", "attention_norm", "wide", "narrow", "norm")}
             self._layers.append(layer | {"qkv": linear(at["query"], at["key"], at["value"])})
 
@@ -199,12 +201,11 @@ def load(
     from safetensors.torch import load_file
 
     tensors = {name.removeprefix(about.family.prefix): tensor.float() for name, tensor in load_file(path).items()}
+    if not about.weights(top_layer) <= tensors.keys():
+        return None  # files of old versions name weights in other words: transformers knows them
     if adapter is not None:
         merge(tensors, adapter)
-    try:
-        return Transformer(tensors, config, top_layer, device, dtype)
-    except KeyError:  # files of old versions name weights in other words: transformers knows them
-        return None
+    return Transformer(tensors, about, top_layer, device, dtype)
 
 
 def count_positions(ids: np.ndarray, lengths: np.ndarray, padding: int | None) -> np.ndarray:

@@ -59,9 +59,14 @@ def kernel() -> Callable[..., torch.Tensor] | None:
     return varlen_attn
 
 
+def suits(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel is made for such a device and precision."""
+    return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+
+
 def available(heads: int, size: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernel runs there with `heads` heads of `size`: it is tried out."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+    if not suits(device, dtype):
         return False
     attend = kernel()
     if attend is None:

@@ -104,16 +104,17 @@ def table_sums(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    pieces = np.array_split(np.arange(codes.shape[1]), -(-table.nbytes // PIECE_BYTES))
+    row_of_byte = np.arange(codes.shape[1], dtype=np.int32) * 256
+    step = max(1, PIECE_BYTES // (256 * table.strides[0]))  # bytes of a code whose rows make a piece
     result = np.zeros((len(codes), table.shape[1]), np.float32)
     with torch.inference_mode(), one_thread():
         for start in range(0, len(codes), TABLE_CHUNK_ROWS):
             part = codes[start : start + TABLE_CHUNK_ROWS]
             sums = torch.from_numpy(result[start : start + TABLE_CHUNK_ROWS])
-            for piece in filter(len, pieces):
-                first, last = piece[0], piece[-1] + 1
-                rows = torch.from_numpy(part[:, first:last] + (piece - first).astype(np.int32) * 256)
-                weight = torch.from_numpy(table[first * 256 : last * 256])
+            for first in range(0, codes.shape[1], step):
+                piece = part[:, first : first + step]
+                rows = torch.from_numpy(piece + row_of_byte[: piece.shape[1]])
+                weight = torch.from_numpy(table[first * 256 : (first + step) * 256])
                 sums += torch.nn.functional.embedding_bag(rows, weight, mode="sum")
     return result
 

@@ -28,7 +28,7 @@ def run(study: Study) -> dict[str, Any]:
     about = machine.describe()
     inputs = {"settings": study.settings.decisive(), "tasks": [task.digest for task in study.tasks.values()]}
     inputs |= {"processor": about["processor"], "cores": about["cores"], "threads": about["torch_threads"]}
-    return study.cache.value(COSTS, "all", inputs, lambda: _measure(study, about))
+    return study.cache.value(COSTS, "all", inputs, lambda: _measure(study))
 
 
 def cost(model: dict[str, float], tasks: int) -> float:
@@ -46,7 +46,7 @@ def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
     return tasks if cost(ours, tasks) <= cost(rival, tasks) else tasks + 1  # rounding
 
 
-def _measure(study: Study, about: dict[str, Any]) -> dict[str, Any]:
+def _measure(study: Study) -> dict[str, Any]:
     settings = study.settings
     tasks = list(study.tasks.values())
     texts = draw_evenly([task.splits["test"].texts for task in tasks], settings.cost_documents, seed=0)
@@ -97,6 +97,5 @@ def _measure(study: Study, about: dict[str, Any]) -> dict[str, Any]:
         "documents": len(texts),
         "rounds": settings.rounds,
         "seconds": timing.seconds,
-        "machine": f"{about['processor']}, {about['cores']} cores, {about['torch_threads']} torch threads; {ours.device}, "
-        f"{str(ours.dtype).removeprefix('torch.')}",
+        "machine": f"{machine.line()}; {ours.device}, {str(ours.dtype).removeprefix('torch.')}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,6 +73,8 @@ def trained(
     }
     label = f"seed-{seed}-without-{'+'.join(held_out) or 'none'}"
 
+    as_frozen = layers == study.layers and arguments["positions"] == ("mean",)
+
     def run(path) -> None:
         study.report(f"training an encoder, seed {seed}, without {', '.join(held_out) or 'none'}")
         checkpoints = settings.work / "checkpoints" / study.cache.path(TRAINED, label, inputs, "").name
@@ -83,9 +86,7 @@ def trained(
             options=options,
             device=settings.device,
             precision=settings.precision,
-            frozen_features=_frozen_features(study, names)
-            if layers == study.layers and positions == ("mean",)
-            else None,
+            frozen_features=_frozen_features(study, names) if as_frozen else None,
             checkpoint_folder=checkpoints,
             report=_Reporter(study),
         )
@@ -117,13 +118,17 @@ def train_options(study: Study, seed: int) -> TrainOptions:
 
 def _frozen_features(study: Study, names: Sequence[str]) -> Callable[[list[str]], np.ndarray]:
     """Look the frozen encoder's features of training texts up: all encoders that are trained start from the same ones."""
-    bundle = frozen(study)
     assert train_options(study, 0).train_tokens >= study.settings.max_tokens  # training reads what the encoder does
-    rows: dict[str, np.ndarray] = {}
-    for name in names:
-        found = study.features(bundle, "frozen", study.tasks[name]).floats("train")
-        rows.update(zip(study.tasks[name].splits["train"].texts, found))
-    return lambda texts: np.stack([rows[text] for text in texts])
+
+    @functools.cache  # a training that goes on from a checkpoint asks for none
+    def rows() -> dict[str, np.ndarray]:
+        bundle, found = frozen(study), {}
+        for name in names:
+            features = study.features(bundle, "frozen", study.tasks[name])
+            found.update(zip(study.tasks[name].splits["train"].texts, features.floats("train")))
+        return found
+
+    return lambda texts: np.stack([rows()[text] for text in texts])
 
 
 def _digests(study: Study, names: Sequence[str], unlabelled: Sequence[str]) -> dict[str, Any]:

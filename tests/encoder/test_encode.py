@@ -6,14 +6,14 @@ import logging
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
 
 import encoder
-from encoder import EncoderError, Pooling
+from encoder import Pooling
 from encoder import bits as bit_packing
 from encoder.encode import Encoder
-from encoder.model import choose_device, choose_precision, load_model
+from encoder.model import load_model
 from tests.conftest import make_tiny_base, random_texts
+from tests.encoder.alone import hidden_states
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,9 @@ def with_changes(tiny: Encoder, **changes) -> Encoder:
 
 def reference_features(base: str, texts: list[str], tokenizer, layers: tuple[int, ...], max_tokens: int) -> np.ndarray:
     """Encode one text at a time, unpadded, with nothing but transformers."""
-    model = AutoModel.from_pretrained(base).eval()
-    rows = []
-    for text in texts:
-        ids = tokenizer.encode(text).ids
-        if len(ids) > max_tokens:
-            ids = [*ids[: max_tokens - 1], ids[-1]]
-        with torch.inference_mode():
-            hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
-        rows.append(torch.cat([hidden[layer][0].mean(0) for layer in layers]).numpy())
-    return np.stack(rows)
+    ids = [tokenizer.encode(text).ids for text in texts]
+    cut = [some if len(some) <= max_tokens else [*some[: max_tokens - 1], some[-1]] for some in ids]
+    return np.stack([torch.cat([h[layer].mean(0) for layer in layers]).numpy() for h in hidden_states(base, cut)])
 
 
 def test_features_are_those_of_the_model_run_text_by_text(tiny, tiny_base):
@@ -202,17 +195,6 @@ def test_strange_texts_are_coded_like_any_other(tiny):
     assert len(tiny.encode(texts)) == len(texts)
 
 
-def test_layers_above_the_pooled_ones_are_not_computed(tiny_base):
-    full = load_model(tiny_base, 3, torch.device("cpu"), torch.float32)
-    cut = load_model(tiny_base, 1, torch.device("cpu"), torch.float32)
-    assert len(cut.encoder.layer) == 1
-    ids = torch.tensor([[2, 5, 6, 3]])
-    mask = torch.ones_like(ids)
-    a = full(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
-    b = cut(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
-    assert torch.equal(a, b)
-
-
 def test_bfloat16_flips_few_bits(tiny):
     half = Encoder(tiny.bundle, device="cpu", precision="bfloat16")
     texts = random_texts(100, seed=10)
@@ -251,31 +233,6 @@ def test_one_text_too_large_for_memory_is_an_error(tiny, monkeypatch):
         small.encode(["good"])
 
 
-@pytest.mark.parametrize(
-    ("device", "message"),
-    [("gpu", "choose from auto, cpu, cuda, cuda:N, mps"), ("cuda:99", "CUDA devices found"), ("xla", "unknown device")],
-)
-def test_a_device_that_is_not_there_is_refused(device, message):
-    with pytest.raises(EncoderError, match=message):
-        choose_device(device)
-
-
-def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": True})
-    assert choose_precision("auto", cpu) is torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "cpu_name": "bf16"})
-    assert choose_precision("auto", cpu) is torch.float32
-    assert choose_precision("bfloat16", cpu) is torch.bfloat16
-    with pytest.raises(EncoderError, match="choose from auto, float32, bfloat16"):
-        choose_precision("int8", cpu)
-
-
-def test_a_layer_the_model_has_not_is_refused(tiny_base):
-    with pytest.raises(EncoderError, match="layer 7 is asked for"):
-        load_model(tiny_base, 7, torch.device("cpu"), torch.float32)
-
-
 @pytest.mark.parametrize("positions", [("cls",), ("max",), ("last",), ("first_2",), ("cls", "mean", "max")])
 def test_every_pooling_makes_codes_of_its_width(tiny, positions):
     pooling = Pooling(layers=(1, 3), positions=positions)
@@ -297,15 +254,6 @@ def test_packed_and_padded_texts_have_the_same_features(tiny, positions):
     pads = padding(packs)
     texts = random_texts(60, seed=13)
     np.testing.assert_allclose(packs.features(texts), pads.features(texts), atol=2e-5)
-
-
-def test_an_encoder_decoder_is_refused(tmp_path, tiny_base):
-    import transformers
-
-    config = transformers.T5Config(vocab_size=200, d_model=32, num_layers=1, num_heads=2, d_ff=32, d_kv=16)
-    transformers.T5Model(config).save_pretrained(tmp_path)
-    with pytest.raises(EncoderError, match="encoder-decoder"):
-        load_model(tmp_path, 1, torch.device("cpu"), torch.float32)
 
 
 def test_a_different_model_gives_different_codes(tiny, tmp_path):

@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel
 
 import encoder
-from encoder import Pooling, varlen
 from encoder import bits as bit_packing
+from encoder import varlen
 from encoder.bundle import Bundle
 from encoder.encode import Encoder
 from tests.conftest import random_texts
+from tests.encoder.alone import FAMILY_TEXTS, hidden_states, random_bundle
 from tests.encoder.test_encode import pad
 from tests.encoder.test_varlen import text_by_text
 
@@ -169,33 +169,11 @@ def test_the_processor_goes_the_plain_way(tiny):
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"])
 def test_every_family_end_to_end_gives_what_transformers_gives_text_by_text(family, tmp_path, tiny_base, monkeypatch):
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    if family == "distilbert":
-        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    if family == "electra":
-        sizes |= {"embedding_size": 32}
-    torch.manual_seed(0)
     # Weights so large that a wrong mask or position shows.
-    config = AutoConfig.for_model(family, vocab_size=200, max_position_embeddings=80, initializer_range=0.3, **sizes)
-    AutoModel.from_config(config).save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_bytes((tiny_base / "tokenizer.json").read_bytes())
-    bundle = Bundle(
-        name=family,
-        base_id=str(tmp_path),
-        base_files=encoder.base.find(str(tmp_path)).file_hashes(),
-        pooling=Pooling(layers=(1, 2), positions=("mean", "last")),
-        bits=128,
-        thresholds=np.zeros(128, np.float32),
-        max_tokens=32,
-        overlap_tokens=8,
-    )
+    bundle = random_bundle(tmp_path, family, tiny_base, ("mean", "last"), initializer_range=0.3)
     ours = as_on_gpu(bundle, monkeypatch)
-    texts = ["good film", "a long dull plot of the story was not very good and great", "bad film", "great"]
-    together = ours.features(texts)
-    alone = AutoModel.from_pretrained(tmp_path).eval()
-    for text, features in zip(texts, together):
-        ids = torch.tensor([ours._tokenizer([text]).ids.tolist()])
-        with torch.no_grad():
-            hidden = alone(input_ids=ids, output_hidden_states=True).hidden_states
-        expected = torch.cat([part for k in (1, 2) for part in (hidden[k][0].mean(0), hidden[k][0, -1])])
+    together = ours.features(FAMILY_TEXTS)
+    ids = [ours._tokenizer([text]).ids.tolist() for text in FAMILY_TEXTS]
+    for features, states in zip(together, hidden_states(tmp_path, ids)):
+        expected = torch.cat([part for k in (1, 2) for part in (states[k].mean(0), states[k][-1])])
         np.testing.assert_allclose(features, expected.numpy(), atol=5e-5)

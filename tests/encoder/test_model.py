@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from encoder import EncoderError
+from encoder.model import choose_device, choose_precision, load_model
+
+
+def test_layers_above_the_pooled_ones_are_not_computed(tiny_base):
+    full = load_model(tiny_base, 3, torch.device("cpu"), torch.float32)
+    cut = load_model(tiny_base, 1, torch.device("cpu"), torch.float32)
+    assert len(cut.encoder.layer) == 1
+    ids = torch.tensor([[2, 5, 6, 3]])
+    mask = torch.ones_like(ids)
+    a = full(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
+    b = cut(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "choose from auto, cpu, cuda, cuda:N, mps"), ("cuda:99", "CUDA devices found"), ("xla", "unknown device")],
+)
+def test_a_device_that_is_not_there_is_refused(device, message):
+    with pytest.raises(EncoderError, match=message):
+        choose_device(device)
+
+
+def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": True})
+    assert choose_precision("auto", cpu) is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "cpu_name": "bf16"})
+    assert choose_precision("auto", cpu) is torch.float32
+    assert choose_precision("bfloat16", cpu) is torch.bfloat16
+    with pytest.raises(EncoderError, match="choose from auto, float32, bfloat16"):
+        choose_precision("int8", cpu)
+
+
+def test_a_layer_the_model_has_not_is_refused(tiny_base):
+    with pytest.raises(EncoderError, match="layer 7 is asked for"):
+        load_model(tiny_base, 7, torch.device("cpu"), torch.float32)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path, tiny_base):
+    import transformers
+
+    config = transformers.T5Config(vocab_size=200, d_model=32, num_layers=1, num_heads=2, d_ff=32, d_kv=16)
+    transformers.T5Model(config).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="encoder-decoder"):
+        load_model(tmp_path, 1, torch.device("cpu"), torch.float32)
