@@ -5,7 +5,8 @@
     python -m study --data ../shared/data --work /tmp/quick --output /tmp/quick --quick
 
 Killed, the same command goes on from what lies in --work. Steps that are not run now are taken from there where they were
-run before with the same settings on the same rows.
+run before with the same settings on the same rows. Several processes may share a --work: each takes what the others
+have made, so two of one thread each, with different --steps, are the fastest way on two cores.
 """
 
 from __future__ import annotations

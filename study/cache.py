@@ -1,17 +1,19 @@
 """Keep what was computed, so that a study killed anywhere goes on from there and does nothing twice.
 
 A result's key is a hash of the step's name and version and of all that goes into it; its file is written under another
-name and renamed, so no file is ever half written.
+name and renamed, so no file is ever half written. Processes that share a folder share its work: what one makes, the others
+wait for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +82,14 @@ class Cache:
 
     def _ensure(self, path: Path, step: Step, label: str, inputs: dict, write: Callable[[Path], Any]) -> None:
         about = path.with_name(f"{path.name}.about")
-        if not (path.exists() and about.exists()):
-            self._make(path, about, step, label, inputs, write)
+        with _alone(path.parent, path.name):
+            if not (path.exists() and about.exists()):
+                self._make(path, about, step, label, inputs, write)
         if path not in self._counted:
             self._counted.add(path)
             self.spent_seconds += json.loads(about.read_text(encoding="utf-8"))["seconds"]
 
     def _make(self, path: Path, about: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         _remove(temporary)  # of a run that was killed
         started = self._clock()
@@ -123,6 +125,18 @@ def write_text(path: Path, text: str) -> None:
 
 def _write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Keep other processes from making the same result meanwhile; a killed one keeps nobody."""
+    import fcntl
+
+    locks = folder / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +74,31 @@ def test_kill_within_a_step_leaves_no_result(tmp_path):
     made = cache.tree(Step("folder", 1), "it", {}, whole)
     assert [path.name for path in made.iterdir()] == ["second"]
     assert not [path for path in made.parent.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_what_one_process_makes_another_waits_for(tmp_path):
+    """Without that, work is done twice, or one process renames what the other is still writing."""
+    program = """
+import os, sys, time
+from pathlib import Path
+from study.cache import Cache, Step
+
+def make():
+    with open(sys.argv[1] + "/made", "a") as file:
+        file.write("x")
+    time.sleep(0.2)
+    return os.getpid()
+
+print([Cache(Path(sys.argv[1])).value(Step("number", 1), "it", {"number": n}, make) for n in range(3)])
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(said) == 1  # both hold what one of them made
+    assert (tmp_path / "made").read_text() == "xxx"
 
 
 def test_arrays_come_back_as_they_were(tmp_path):
