@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from transforms.formats import detect
+from transforms.blocks import UnitError
+from transforms.formats import detect, open_compressed
 
 _log = logging.getLogger(__name__)
 
@@ -23,46 +26,63 @@ class DataError(ValueError):
 
 
 def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
-    """Read some columns of a file as Python lists; a plain text file has one, `text`.
+    """Read some columns of a file, compressed or not, as Python lists; a plain text file has one, whatever it is called.
 
     Raises:
         DataError: the file is missing or unreadable, or lacks a field.
     """
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file")
-    kind = detect(path).kind
+    shape = detect(path)
     try:
-        if kind == "parquet":
-            columns = _lists(pq.read_table(path))
-        elif kind == "jsonl":
-            columns = _json_columns(path)
-        elif kind in ("csv", "tsv"):
-            parsing = pyarrow.csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True)
-            # Everything stays the string it is: a guessed type would turn the label 01 into 1 and true into True.
-            as_strings = pyarrow.csv.ConvertOptions(column_types={field: pa.string() for field in fields})
-            columns = _lists(pyarrow.csv.read_csv(path, parse_options=parsing, convert_options=as_strings))
-        else:
-            with open(path, encoding="utf-8") as file:
-                columns = {"text": file.read().split("\n")}
-    except (pa.ArrowException, OSError, ValueError) as error:
+        with open(path, "rb") as raw:
+            if shape.kind == "parquet":
+                return _parquet_columns(path, raw, fields)
+            data = open_compressed(raw, shape.compression) if shape.compression else raw
+            if shape.kind in ("csv", "tsv"):
+                return _csv_columns(path, data, "\t" if shape.kind == "tsv" else ",", fields)
+            lines = io.TextIOWrapper(data, encoding="utf-8-sig")
+            if shape.kind == "jsonl":
+                return _json_columns(path, lines, fields)
+            if len(fields) > 1:
+                raise DataError(f"{path} is plain text and has no field {fields[1]!r}")
+            return [lines.read().split("\n")]
+    except DataError:
+        raise
+    except (pa.ArrowException, UnitError, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    for field in fields:
-        if field not in columns:
-            raise DataError(f"{path} has no field {field!r}; it has {', '.join(columns)}")
-    return [columns[field] for field in fields]
 
 
-def _lists(table: pa.Table) -> dict[str, list[Any]]:
-    return {name: table[name].to_pylist() for name in table.column_names}
+def _parquet_columns(path: str, raw: BinaryIO, fields: Sequence[str]) -> list[list[Any]]:
+    file = pq.ParquetFile(raw)
+    _check_fields(path, file.schema_arrow.names, fields)
+    table = file.read(columns=list(fields))
+    return [table[field].to_pylist() for field in fields]
 
 
-def _json_columns(path: str) -> dict[str, list[Any]]:
-    with open(path, encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
+def _csv_columns(path: str, data: BinaryIO, delimiter: str, fields: Sequence[str]) -> list[list[Any]]:
+    # Everything stays the string it is: a guessed type would turn the label 01 into 1 and true into True.
+    as_strings = pyarrow.csv.ConvertOptions(column_types={field: pa.string() for field in fields})
+    parsing = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    table = pyarrow.csv.read_csv(data, parse_options=parsing, convert_options=as_strings)
+    _check_fields(path, table.column_names, fields)
+    return [table[field].to_pylist() for field in fields]
+
+
+def _json_columns(path: str, lines: Iterable[str], fields: Sequence[str]) -> list[list[Any]]:
+    rows = [json.loads(line) for line in lines if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line is not a JSON object")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    _check_fields(path, list(dict.fromkeys(name for row in rows for name in row)), fields)
+    return [[row.get(field) for row in rows] for field in fields]
+
+
+def _check_fields(path: str, names: Sequence[str], fields: Sequence[str]) -> None:
+    for field in fields:
+        if field not in names:
+            raise DataError(f"{path} has no field {field!r}; it has {', '.join(names)}")
+        if names.count(field) > 1:
+            raise DataError(f"{path} has more than one field {field!r}")
 
 
 def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tuple[list[str], list[Any]]:
@@ -70,7 +90,8 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
 
     Labels are strings (single), lists of strings (multi; a string is split at commas) or floats (regression).
 
-    Rows without text are left out, as annotate would reject them, and a warning says how many.
+    Rows without text, or with text that UTF-8 cannot hold (half an emoji, as JSON lines may), are left out, as annotate
+    would reject them, and a warning says how many.
 
     Raises:
         DataError: besides the file's own faults, a row with no label or one of another kind; no row with text.
@@ -78,9 +99,9 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
     columns = read_columns(path, [text_field, label_field])
     texts, labels = [], []
     for row, (text, label) in enumerate(zip(*columns)):
-        if not isinstance(text, str) or not text.strip():
+        if not _is_text(text):
             continue
-        if label is None:
+        if _is_missing(label, kind):
             raise DataError(f"{path} row {row} has no label in field {label_field!r}")
         try:
             labels.append(_label(label, kind))
@@ -90,7 +111,7 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
     if not texts:
         raise DataError(f"{path} has no row with text in field {text_field!r}")
     if left_out := len(columns[0]) - len(texts):
-        _log.warning("%s: %d of %d rows have no text and are left out", path, left_out, len(columns[0]))
+        _log.warning("%s: %d of %d rows have no usable text and are left out", path, left_out, len(columns[0]))
     return texts, labels
 
 
@@ -115,9 +136,9 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
 
 
 def read_texts(path: str, text_field: str) -> list[str]:
-    """Read the texts of a file that are not empty."""
+    """Read the texts of a file that are not empty, nor hold what UTF-8 cannot."""
     (texts,) = read_columns(path, [text_field])
-    return [text for text in texts if isinstance(text, str) and text.strip()]
+    return [text for text in texts if _is_text(text)]
 
 
 def sample_texts(paths: Sequence[str], text_field: str, count: int, seed: int) -> list[str]:
@@ -136,12 +157,31 @@ def draw_evenly(piles: Sequence[list[str]], count: int, seed: int) -> list[str]:
     return drawn
 
 
+def _is_text(text: Any) -> bool:
+    if not isinstance(text, str) or not text.strip():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_missing(label: Any, kind: str) -> bool:
+    """Whether a cell holds no label; an empty string of several labels says that there are none."""
+    if isinstance(label, str):
+        return kind != "multi" and not label.strip()
+    return label is None or (isinstance(label, float) and math.isnan(label))
+
+
 def _label(label: Any, kind: str) -> Any:
     if kind == "regression":
         return float(label)
     if kind == "multi":
         if isinstance(label, str):
             return [part.strip() for part in label.split(",") if part.strip()]
+        if any(part is None for part in label):
+            raise TypeError
         return [str(part) for part in label]
     if isinstance(label, (list, dict)):
         raise TypeError

@@ -11,7 +11,7 @@ import encoder
 import heads
 from heads import HeadError
 from pipelines import train_heads
-from pipelines.labelled import DataError, read_labelled, sample_texts
+from pipelines.labelled import DataError
 from tests.conftest import random_texts
 
 
@@ -119,35 +119,3 @@ def test_what_cannot_be_trained_on_is_said(files, tiny_bundle, tmp_path, more, e
     with pytest.raises(error, match=message):
         train(files, tiny_bundle, tmp_path / "head", *more)
     assert not (tmp_path / "head").exists()
-
-
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.tsv"])
-def test_labelled_rows_come_from_any_format(tmp_path, name):
-    content = {
-        "rows.jsonl": '{"text": "a", "label": "x"}\n{"text": " ", "label": "x"}\n{"text": "b", "label": "y"}\n',
-        "rows.csv": 'text,label\na,x\n" ",x\nb,y\n',
-        "rows.tsv": "text\tlabel\na\tx\n \tx\nb\ty\n",
-    }[name]
-    (tmp_path / name).write_text(content)
-    assert read_labelled(str(tmp_path / name), "text", "label", "single") == (["a", "b"], ["x", "y"])
-
-
-def test_multi_labels_in_a_csv_are_split_at_commas(tmp_path):
-    (tmp_path / "rows.csv").write_text('text,label\na,"x, y"\nb,\n')
-    assert read_labelled(str(tmp_path / "rows.csv"), "text", "label", "multi")[1] == [["x", "y"], []]
-
-
-def test_a_row_without_a_label_is_an_error(tmp_path):
-    pq.write_table(pa.table({"text": ["a"], "label": pa.array([None], pa.string())}), tmp_path / "rows.parquet")
-    with pytest.raises(DataError, match="row 0 has no label"):
-        read_labelled(str(tmp_path / "rows.parquet"), "text", "label", "single")
-
-
-def test_a_sample_is_even_over_files_as_far_as_they_allow(tmp_path):
-    for name, count in {"small": 3, "middle": 50, "large": 500}.items():
-        pq.write_table(pa.table({"text": [f"{name} {i}" for i in range(count)]}), tmp_path / f"{name}.parquet")
-    paths = [str(path) for path in sorted(tmp_path.iterdir())]
-    drawn = sample_texts(paths, "text", 43, seed=0)
-    assert [sum(text.startswith(name) for text in drawn) for name in ("small", "middle", "large")] == [3, 20, 20]
-    assert drawn == sample_texts(paths, "text", 43, seed=0)
-    assert len(sample_texts(paths, "text", 10_000, seed=0)) == 553
