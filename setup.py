@@ -15,7 +15,7 @@ INSTALL_REQUIRES = [
     "tokenizers>=0.22",
     "torch>=2.8",
     "tqdm>=4.66",
-    "transformers>=5.0,<6",
+    "transformers>=5.2,<6",
 ]
 EXTRAS_REQUIRE = {
     "gcp": ["apache-beam[gcp]>=2.77,<3"],

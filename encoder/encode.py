@@ -49,7 +49,12 @@ class Codes:
 
 
 class Encoder:
-    """Turn texts into codes with one model on one device. Made by `encoder.load`."""
+    """Turn texts into codes with one model on one device. Made by `encoder.load`.
+
+    Attributes:
+        threads: so many batches run side by side on a processor: torch's number of threads when the encoder is loaded.
+            Asked for again later, by a thread that is new, torch may give what another thread has set meanwhile.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Encoder:
         self.bits = bundle.bits
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
+        self.threads = torch.get_num_threads()
         self.batch_tokens = batch_tokens or DEFAULT_BATCH_TOKENS[self.device.type]
         base = bundle.find_base()
         self._pad_id = base.pad_id
@@ -161,15 +167,12 @@ class Encoder:
     def _batches(self, windows: Windows) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run all windows, longest first: (their numbers, features (w, bits) float32 on the device, tokens run)."""
         order = np.argsort(-windows.lengths, kind="stable")
-        threads = torch.get_num_threads()
-        if self.device.type == "cpu" and not self._ahead and threads > 1:
-            yield from self._side_by_side(windows, order, threads)
+        if self.device.type == "cpu" and not self._ahead and self.threads > 1:
+            yield from self._side_by_side(windows, order)
         else:
             yield from self._one_by_one(windows, order)
 
-    def _side_by_side(
-        self, windows: Windows, order: np.ndarray, threads: int
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
+    def _side_by_side(self, windows: Windows, order: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run batches side by side, each on one thread: none waits for the others after every operation."""
         batches, done = [], 0
         while done < len(order):
@@ -180,12 +183,13 @@ class Encoder:
             torch.set_num_threads(1)  # of this thread, and of threads to come
             return self._run(windows, rows)
 
+        before = torch.get_num_threads()
         try:
-            with contextlib.closing(ahead(run, batches, threads)) as results:
+            with contextlib.closing(ahead(run, batches, self.threads)) as results:
                 for rows, found in zip(batches, results):
                     yield rows, *found
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
 
     def _one_by_one(self, windows: Windows, order: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run one batch after the other, smaller ones once one has been too large for the device's memory."""

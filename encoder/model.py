@@ -74,6 +74,9 @@ def load_model(
     What an adapter adds is merged into the weights in float32, before they are turned into `dtype`. Called with
     `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, the model gives `hidden_states`, each
     (n, tokens, width).
+
+    Raises:
+        EncoderError: a layer the model has not, weights its file has not, an encoder-decoder, an adapter that does not fit.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -81,8 +84,13 @@ def load_model(
     if getattr(config, "is_encoder_decoder", False):
         raise EncoderError(f"the model in {folder} is an encoder-decoder; choose an encoder or a decoder model")
     with _without_progress_bars():
-        model = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        model, found = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     layers = config.num_hidden_layers
     if top_layer > layers:
@@ -92,6 +100,12 @@ def load_model(
         del model.get_submodule(path)[max(1, top_layer) :]
     if hasattr(model, "pooler"):
         model.pooler = None
+    # transformers fills with random numbers what a file lacks: other codes at every load.
+    if missing := sorted(set(found["missing_keys"]) & dict(model.named_parameters()).keys()):
+        raise EncoderError(
+            f"the model in {folder} cannot be used: its file lacks {len(missing)} of the weights of a "
+            f"{config.model_type!r} model, {missing[0]} first"
+        )
     if adapter is not None:
         merge(dict(model.named_parameters()), adapter)
     return model.eval().requires_grad_(False).to(device=device, dtype=dtype)

@@ -79,13 +79,17 @@ class Tokenizer:
         self._tokenizer.enable_truncation(max_tokens, stride=overlap_tokens if self._windows else 0)
 
     def __call__(self, texts: list[str]) -> Windows:
-        """Tokenise a batch of texts."""
+        """Tokenise a batch of texts.
+
+        Raises:
+            EncoderError: a text that UTF-8 cannot hold, such as half an emoji.
+        """
         if self._prefix:
             texts = [self._prefix + text for text in texts]
         ids: list[list[int]] = []
         text_of: list[int] = []
         truncated = np.zeros(len(texts), bool)
-        encodings = (found for some in slices(texts) for found in self._tokenizer.encode_batch_fast(some))
+        encodings = (found for some in slices(texts) for found in self._encode(some))
         for number, encoding in enumerate(encodings):
             ids.append(encoding.ids or self._empty)
             text_of.append(number)
@@ -105,6 +109,17 @@ class Tokenizer:
             n_tokens=np.bincount(text, weights=lengths, minlength=len(texts)).astype(np.int32),
             truncated=truncated,
         )
+
+    def _encode(self, texts: list[str]) -> list[tokenizers.Encoding]:
+        try:
+            return self._tokenizer.encode_batch_fast(texts)
+        except TypeError:
+            for text in texts:
+                try:
+                    text.encode()
+                except UnicodeEncodeError as error:
+                    raise EncoderError(f"a text cannot be encoded: {error}; it begins with {text[:40]!r}") from None
+            raise
 
 
 def slices(texts: list[str], characters: int = SLICE_CHARACTERS) -> Iterator[list[str]]:

@@ -37,6 +37,7 @@ def trained_layers(model: torch.nn.Module, count: int | None, pooled: tuple[int,
         EncoderError: more layers than there are.
     """
     path, layers = layers_of(model)
+    layers = layers[: max(pooled)]  # those above may lie there still, and give nothing that is pooled
     if count is not None and count > len(layers):
         raise EncoderError(f"train_layers is {count} but there are {len(layers)} layers up to the highest one pooled")
     # Layer k gives hidden state k, so the first one is number 0 in the list.

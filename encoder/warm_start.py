@@ -79,7 +79,7 @@ def fit_decoder(
 
     signs (n, bits) float32, wanted (n, dim) float32; the error of a row is summed over dim.
     """
-    inputs, outputs = signs.double(), wanted.double()
+    inputs, outputs = signs.cpu().double(), wanted.cpu().double()  # Apple's GPUs have no float64
     centre, level = inputs.mean(0), outputs.mean(0)
     inputs, outputs = inputs - centre, outputs - level
     gram = inputs.T @ inputs / len(inputs)

@@ -109,9 +109,10 @@ def decide_logits(
     """
     if kind != "multi":
         return decide(probabilities(logits, kind, temperature), kind, thresholds)
-    share = np.clip(thresholds.astype(np.float64), 1e-30, 1 - 1e-7)
-    needed = np.log(share) - np.log1p(-share)
-    # A thousandth below the threshold's logit, so that rounding here decides nothing.
+    # Below the threshold by more than float32's steps under one, and below its logit by a
+    # thousandth, so that rounding here decides nothing.
+    share = np.maximum(thresholds.astype(np.float64) - 2e-7, 1e-30)
+    needed = np.where(thresholds > 1e-30, np.log(share) - np.log1p(-share), -np.inf)
     label_index, rows = np.nonzero((logits >= (needed - 1e-3 * (1 + np.abs(needed))) * temperature).T)
     scores = probabilities(logits[rows, label_index], kind, temperature)
     given = scores >= thresholds[label_index]

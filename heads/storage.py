@@ -25,6 +25,7 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
     """
     from safetensors.numpy import save
 
+    folder = folder.resolve()  # "." has no name of its own
     check_free(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")

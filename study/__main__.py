@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     found = steps.run(study, asked)
     output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
     output.mkdir(parents=True, exist_ok=True)
-    figures = page.figures(settings, found)
+    figures = page.figures(settings, study.tasks, found)
     write_text(output / "results.json", page.lay_out(figures) + "\n")
     text = page.write(figures, output)
     write_text(output / "results.md", text)

@@ -74,6 +74,7 @@ def trained(
     label = f"seed-{seed}-without-{'+'.join(held_out) or 'none'}"
 
     as_frozen = layers == study.layers and arguments["positions"] == ("mean",)
+    as_frozen &= options.train_tokens >= settings.max_tokens  # training reads of a text what the frozen encoder does
 
     def run(path) -> None:
         study.report(f"training an encoder, seed {seed}, without {', '.join(held_out) or 'none'}")
@@ -118,7 +119,6 @@ def train_options(study: Study, seed: int) -> TrainOptions:
 
 def _frozen_features(study: Study, names: Sequence[str]) -> Callable[[list[str]], np.ndarray]:
     """Look the frozen encoder's features of training texts up: all encoders that are trained start from the same ones."""
-    assert train_options(study, 0).train_tokens >= study.settings.max_tokens  # training reads what the encoder does
 
     @functools.cache  # a training that goes on from a checkpoint asks for none
     def rows() -> dict[str, np.ndarray]:

@@ -11,13 +11,15 @@ from study import goals, tables
 from study.settings import Settings
 from study.steps import STEPS
 from study.tables import bullet, fill, table
+from study.tasks import Labelled
 
 
-def figures(settings: Settings, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def figures(settings: Settings, tasks: dict[str, Labelled], found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Collect every figure, as JSON holds it."""
     kept = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
     collected = {
         "settings": kept | {"tasks": settings.tasks, "unlabelled": settings.unlabelled is not None},
+        "tasks": {name: task.about() for name, task in tasks.items()},
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(found)],
         "steps": found,
     }
@@ -31,6 +33,7 @@ def write(figures: dict[str, Any], output: Path) -> str:
         "# Results\n\nWritten by `make study` together with its plots and [every figure as JSON](results.json).",
         _goals(figures["goals"]),
         _how(figures),
+        tables.tasks(figures["tasks"]),
         tables.encoders(figures),
         tables.pooling(figures),
         tables.size(figures, output),

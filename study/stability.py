@@ -32,7 +32,8 @@ def run(study: Study) -> dict[str, Any]:
         "rows": study.settings.stability_rows,
         "tasks": [task.digest for task in study.tasks.values()],
         "devices": _devices(),
-        "precision": study.settings.precision,  # of the features that heads are fitted on
+        "precision": study.settings.precision,  # of the features that heads are fitted on,
+        "device": study.settings.device,  # and what they were made on
     }
     found = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
     records = [record for name in study.settings.long_tasks if name in study.tasks for record in _long(study, name)]

@@ -63,6 +63,13 @@ class Labelled:
         """Name the figure that counts: accuracy, or micro F1 where a text has several labels."""
         return "micro_f1" if self.kind == "multi" else "accuracy"
 
+    def about(self) -> dict[str, Any]:
+        """Say how large the task is, and how many of its test texts stand word for word in the training rows."""
+        known = set(self.splits["train"].texts)
+        seen = sum(text in known for text in self.splits["test"].texts)
+        rows = {name: len(split) for name, split in self.splits.items()}
+        return {"kind": self.kind, "classes": len(self.classes), **rows, "test_in_train": seen}
+
     def training_task(self) -> Task:
         """Return the task as encoders are trained on it: training and validation rows."""
         rows = {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import encoder
 from encoder import Pooling
 from encoder import bits as bit_packing
+from encoder.ahead import ahead
 from encoder.encode import Encoder
 from encoder.model import load_model
 from tests.conftest import make_tiny_base, random_texts
@@ -66,15 +68,9 @@ def test_the_batch_size_changes_no_more_than_rounding(tiny, batch_tokens):
 
 def test_the_number_of_threads_changes_no_bit(tiny):
     texts = random_texts(200, seed=7)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = tiny.encode(texts)
-        torch.set_num_threads(2)
-        two = tiny.encode(texts)
-    finally:
-        torch.set_num_threads(before)
-    assert np.array_equal(one.bits, two.bits)
+    one, two = with_changes(tiny), with_changes(tiny)
+    one.threads, two.threads = 1, 2
+    assert np.array_equal(one.encode(texts).bits, two.encode(texts).bits)
 
 
 def test_batches_run_side_by_side_and_leave_the_number_of_threads_as_it_was(tiny, monkeypatch):
@@ -94,6 +90,22 @@ def test_batches_run_side_by_side_and_leave_the_number_of_threads_as_it_was(tiny
     assert len(threads) > 5
     assert set(threads) == {1}
     assert bit_packing.differing_share(found.bits, expected.bits) < 1e-3
+
+
+def test_a_new_thread_takes_the_number_of_threads_the_encoder_was_loaded_with(tiny, monkeypatch):
+    """A worker's second thread may first ask torch while another one has set it to 1, and be told 1 for ever."""
+    pools = []
+    monkeypatch.setattr("encoder.encode.ahead", lambda *a: (pools.append(a[-1]), ahead(*a))[1])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        model = with_changes(tiny)
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(model.encode, random_texts(50, seed=9)).result()
+    finally:
+        torch.set_num_threads(before)
+    assert pools == [3]
 
 
 def test_a_long_text_is_cut_and_marked(tiny):

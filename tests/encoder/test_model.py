@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from encoder import EncoderError
 from encoder.model import choose_device, choose_precision, load_model
@@ -16,6 +19,27 @@ def test_layers_above_the_pooled_ones_are_not_computed(tiny_base):
     a = full(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
     b = cut(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[1]
     assert torch.equal(a, b)
+
+
+def test_a_file_that_lacks_weights_is_refused_not_filled_with_random_numbers(tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    weights = load_file(tiny_base / "model.safetensors")
+    cpu = torch.device("cpu")
+
+    def load(layers: int, kept: dict) -> torch.nn.Module:
+        save_file(kept, tmp_path / "base" / "model.safetensors", {"format": "pt"})
+        return load_model(tmp_path / "base", layers, cpu, torch.float32)
+
+    with pytest.raises(
+        EncoderError, match=r"lacks \d+ of the weights of a 'bert' model, embeddings\.LayerNorm\.bias first"
+    ):
+        load(1, {f"wrapped.{name}": part for name, part in weights.items()})
+    one = "encoder.layer.2.output.dense.weight"
+    without = {name: part for name, part in weights.items() if name != one}
+    with pytest.raises(EncoderError, match=f"lacks 1 of the weights of a 'bert' model, {one} first"):
+        load(3, without)
+    load(2, without)  # that layer is not read
+    load(3, {name: part for name, part in weights.items() if not name.startswith("pooler")})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoder import tokenize
+from encoder import EncoderError, tokenize
 from encoder.tokenize import Tokenizer, slices
 from tests.conftest import random_texts
 
@@ -16,6 +16,11 @@ def test_slices_are_all_texts_in_order_and_none_is_larger_than_asked_for(charact
     found = list(slices(texts, characters))
     assert [text for some in found for text in some] == texts
     assert all(some and (len(some) == 1 or sum(map(len, some)) <= characters) for some in found)
+
+
+def test_half_an_emoji_is_refused_by_name(tiny_base):
+    with pytest.raises(EncoderError, match="surrogates not allowed; it begins with 'bad "):
+        Tokenizer(tiny_base, 16, "", "truncate", 0)(["good", "bad \ud83d"])
 
 
 def test_no_texts_are_no_slices():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import ModernBertConfig, ModernBertModel
 
 from encoder import EncoderError, Pooling
 from encoder.model import load_model, merge
@@ -84,6 +85,20 @@ def test_full_differences_can_be_cut_to_a_rank(tiny_base):
     whole, cut = (learned_adapter(parameters, base, TrainOptions(adapter="full", rank=rank)) for rank in (None, 2))
     assert len(cut.content) < len(whole.content) / 3
     assert {name for name, _ in cut.additions()} == {name for name, _ in whole.additions()}
+
+
+@pytest.mark.parametrize(("count", "moving"), [(None, [1, 2]), (1, [2]), (3, [0, 1, 2])])
+def test_layers_above_the_pooling_never_move(tmp_path, count, moving):
+    """In most families they stay, as a norm follows the last layer."""
+    config = ModernBertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=6, num_attention_heads=4, intermediate_size=32, pad_token_id=0
+    )
+    ModernBertModel(config).save_pretrained(tmp_path)
+    model = load_model(tmp_path, 3, CPU, torch.float32)
+    found = trained_layers(model, count, (2, 3))
+    assert [int(path.rsplit(".")[-1]) for path in found] == moving
+    with pytest.raises(EncoderError, match="train_layers is 4 but there are 3 layers up to the highest one pooled"):
+        trained_layers(model, 4, (2, 3))
 
 
 def test_more_layers_than_there_are_is_refused(tiny_base):

@@ -61,6 +61,21 @@ def test_labels_from_logits_are_those_of_the_scores_at_every_threshold(threshold
         assert np.array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("place", [0, 0.2, 0.5, 0.8, 1])
+def test_labels_from_logits_are_those_of_the_scores_where_thresholds_are_scores(place):
+    """Just below one, and in the smallest numbers, many logits round to the threshold itself."""
+    head = make_head("multi")
+    rng = np.random.default_rng(1)
+    for spread in (1, 12, 18, 60):
+        logits = rng.normal(0, spread, (500, len(head.weights))).astype(np.float32)
+        scores = probabilities(logits, "multi", head.temperature)
+        thresholds = np.quantile(scores, place, axis=0, method="nearest")
+        for found, wanted in zip(
+            decide_logits(logits, "multi", head.temperature, thresholds), decide(scores, "multi", thresholds)
+        ):
+            assert np.array_equal(found, wanted)
+
+
 def test_a_score_on_its_threshold_counts():
     head = make_head("multi")
     logits = head.logits(random_codes(200))

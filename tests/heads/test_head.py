@@ -286,6 +286,14 @@ def test_codes_may_be_read_only_or_strided():
     assert np.array_equal(head.score(frozen)[::2], wanted)
 
 
+def test_a_head_is_saved_where_one_stands(tmp_path, monkeypatch):
+    make_head().save(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    heads.check_new("mood", ".")
+    make_head().save(".")
+    assert heads.load(str(tmp_path / "mine"))
+
+
 def test_load_reads_a_folder(tmp_path):
     folder = saved(tmp_path)
     assert heads.load(folder).fingerprint == heads.load(str(folder)).fingerprint

@@ -42,6 +42,19 @@ def test_frozen_features_at_hand_change_no_bit_of_what_is_trained(study, monkeyp
     assert np.mean(study.load(encoders.trained(study, 0)).encode(texts).bits != expected) < 1e-3
 
 
+@pytest.mark.parametrize(("max_tokens", "given"), [(128, True), (129, False)])
+def test_frozen_features_of_more_tokens_than_training_reads_are_not_taken(
+    study, tiny_bundle, monkeypatch, max_tokens, given
+):
+    found = {}
+    monkeypatch.setattr(
+        "encoder.train.train", lambda *_, **more: found.update(more) or encoder.describe(str(tiny_bundle))
+    )
+    study.settings = dataclasses.replace(study.settings, max_tokens=max_tokens)
+    encoders.trained(study, 0)
+    assert (found["frozen_features"] is not None) is given
+
+
 def test_trainings_follow_the_options_defaults(study):
     assert encoders.train_options(study, 3) == TrainOptions(seed=3, steps=4, train_layers=2)
     study.settings = dataclasses.replace(study.settings, train_steps=None)

@@ -79,7 +79,7 @@ def settings(tmp_path) -> Settings:
 
 
 def write(settings, found) -> str:
-    return page.write(page.figures(settings, found), settings.work)
+    return page.write(page.figures(settings, {}, found), settings.work)
 
 
 def test_goals_that_are_reached_are_met(settings):
@@ -113,13 +113,13 @@ def test_page_names_every_machine_that_steps_ran_on(settings):
 
 
 def test_page_holds_no_path_of_the_machine(settings):
-    figures = page.figures(settings, results())
+    figures = page.figures(settings, {}, results())
     assert str(settings.work) not in str(figures)
     assert str(settings.work) not in write(settings, results())
 
 
 def test_figures_are_laid_out_a_record_a_line(settings):
-    figures = page.figures(settings, results())
+    figures = page.figures(settings, {}, results())
     text = page.lay_out(figures)
     assert json.loads(text) == figures
     assert sum('"task": "sst2"' in line for line in text.splitlines()) == text.count('"task": "sst2"')

@@ -52,3 +52,11 @@ def test_few_shots_hold_so_many_rows_of_every_class(tiny_data, tiny_settings):
         assert sum(labels[i] == name for i in fit) == 6
         assert sum(labels[i] == name for i in choose) == 2
     assert few_shot(task, 8, seed=2)[0].tolist() != fit.tolist()
+
+
+def test_a_task_says_how_many_test_texts_it_was_trained_on():
+    splits = {"train": Split(["a", "b", "c"], ["x", "y", "x"]), "validation": Split(["d"], ["x"])}
+    task = make("mood", "single", ("x", "y"), splits | {"test": Split(["a", "a", "e", "b "], ["x"] * 4)})
+    assert task.about() == {
+        "kind": "single", "classes": 2, "train": 3, "validation": 1, "test": 4, "test_in_train": 2
+    }  # fmt: skip
