@@ -20,8 +20,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.beam_options import beam_pipeline_options, is_local, prepare_files
 from pipelines.cli import main_of
-from pipelines.options import AnnotateOptions, OptionError, parse_annotate
+from pipelines.options import AnnotateOptions, parse_annotate
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pipelines.report import Summary
     from transforms.store import Store
     from transforms.units import Plan
-
-DEFAULT_RUNNER = "FnApiRunner"
-LOCAL_RUNNERS = (DEFAULT_RUNNER, "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "SwitchingDirectRunner")
 
 
 def run(argv: Sequence[str]) -> Summary:
@@ -57,8 +55,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     from pipelines import planning, report
     from pipelines.runs import Run
 
-    if options.beam_args:
-        beam_pipeline_options(options.beam_args)  # a mistyped option is said before anything is done
+    prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
     bundle, store, plan, heads = planning.prepare(options, command)
     if options.dry_run:
         report.print_plan(plan, bundle, heads)
@@ -68,7 +65,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         print(report.describe_done(plan, heads))
         return summary
     beam_options = beam_pipeline_options(options.beam_args)
-    local = _runner_name(beam_options) in LOCAL_RUNNERS
+    local = is_local(beam_options)
     if local and plan.to_encode:
         check_encoding(bundle, options)
     elif local:
@@ -173,7 +170,9 @@ def build(
     from transforms.encode import EncodeOptions
 
     reading = reading_options(options)
-    encoding = EncodeOptions(options.device, options.precision, options.batch_tokens, threads, options.accelerator)
+    encoding = EncodeOptions(
+        options.device, options.precision, options.batch_tokens, threads, options.accelerator, bundle.base_id
+    )
     units = pipeline | "PlanUnits" >> transforms.PlanUnits(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
         branch = transforms.EncodeAndLabel(store, reading, bundle.fingerprint, encoding, heads)
@@ -184,28 +183,6 @@ def build(
         stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
         rows = store.rules.block_rows * sum(unit.coded_blocks for unit in plan.to_label)
         stored | "LabelStored" >> transforms.LabelAndWrite(store, heads, rows)
-
-
-def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Make Beam's options; what neither we nor Beam know is an error, not a warning in the middle of a log."""
-    import argparse
-
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options_class in PipelineOptions.__subclasses__():
-        try:
-            options_class._add_argparse_args(parser)
-        except argparse.ArgumentError:
-            continue  # the same option in two of Beam's classes
-    known, unknown = parser.parse_known_args(list(beam_args))
-    local = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
-    if unknown and local:  # a job server may know more options than Beam's Python classes
-        raise OptionError(
-            f"unknown option {unknown[0]!r}; encode-once annotate --help lists ours, Beam's documentation its own"
-        )
-    runner = [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else [f"--runner={DEFAULT_RUNNER}"]
-    return PipelineOptions([*beam_args, *runner])
 
 
 def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) -> None:
@@ -234,12 +211,6 @@ def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> i
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _runner_name(beam_options: PipelineOptions) -> str:
-    from apache_beam.options.pipeline_options import StandardOptions
-
-    return (beam_options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ class AnnotateOptions:
             )
 
 
-def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
-    """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
+def annotate_parser(command: str) -> Parser:
+    """Make the parser of annotate, encode or label."""
     descriptions = {
         "annotate": "Encode every new document once, label it with every head; what is in the store is not done again.",
         "encode": "Encode every new document once, without labels (the half that wants a GPU).",
@@ -170,7 +170,12 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     running = parser.add_argument_group("running")
     running.add_argument("--dry_run", action="store_true", help="say what would be done, and stop")
     running.add_argument("--no_progress", action="store_true", help="no progress bar")
-    known, beam_args = parser.parse_known_args(list(argv))
+    return parser
+
+
+def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
+    """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
+    known, beam_args = annotate_parser(command).parse_known_args(list(argv))
     values = vars(known)
     values["progress"] = not values.pop("no_progress")
     if command == "encode":

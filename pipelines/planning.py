@@ -22,6 +22,7 @@ from transforms.store import (
     describe_stored_encoder,
     open_or_create_store,
     open_store,
+    said_in_one_line,
 )
 from transforms.units import InputError, Plan, common_root, match_shards, plan, plan_labels
 
@@ -34,10 +35,8 @@ def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan
     Raises:
         EncoderError, HeadError, InputError, StoreError: what is wrong, in one line.
     """
-    try:
+    with said_in_one_line(options.store):
         return _prepare(options, command)
-    except OSError as error:
-        raise StoreError(f"store {options.store} cannot be used: {error}") from None
 
 
 def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:

@@ -14,6 +14,7 @@ from transforms.store import Store
 from transforms.units import Plan
 
 _SECONDS_BETWEEN_LISTINGS = 0.5
+_LISTING_SHARE = 0.05  # of the time; a folder of many blocks takes long to list
 _SECONDS_BETWEEN_LINES = 30.0
 _GUESSED_BYTES_A_ROW = 150
 _MOST_OF_A_UNIT = 0.95
@@ -39,6 +40,7 @@ class Progress:
         slowest = max(set(tasks), key=tasks.count) if tasks else None
         self._labels_folder = labels_folder(slowest, heads[slowest]) if slowest else None
         self._plan = plan
+        self._shards = {shard for shard, _ in self._encoding | self._labelling}  # what lies there of others is not kept
         self._counted: set[str] = set()
         self._text_bytes: dict[tuple[str, int], int] = {}
         self._finished: set[tuple[str, int]] = set()
@@ -72,9 +74,12 @@ class Progress:
             disable=not terminal,
             bar_format="{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} blocks{postfix}, {remaining} left",
         )
+        pause = _SECONDS_BETWEEN_LISTINGS
         with bar:
-            while not self._stop.wait(_SECONDS_BETWEEN_LISTINGS):
+            while not self._stop.wait(pause):
+                began = time.monotonic()
                 self._look()
+                pause = max(_SECONDS_BETWEEN_LISTINGS, (time.monotonic() - began) / _LISTING_SHARE)
                 rate = self._documents / (time.monotonic() - started)
                 bar.total, bar.n = self._planned_blocks(), self._blocks_done
                 bar.set_postfix_str(f"{rate:,.0f} documents/s", refresh=True)
@@ -96,7 +101,7 @@ class Progress:
                 self._count(self._labels_folder, name, self._labelling, first)
 
     def _count(self, folder: str, name: str, wanted: set[tuple[str, int]], first: bool) -> None:
-        if (key := os.path.join(folder, name)) in self._counted:
+        if name.partition(".")[0] not in self._shards or (key := os.path.join(folder, name)) in self._counted:
             return
         self._counted.add(key)
         block = BlockName.parse(name)

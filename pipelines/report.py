@@ -10,6 +10,7 @@ from heads import Head
 from transforms.store import Store
 from transforms.units import Plan
 
+_GOES_ON = "annotate or encode goes on with them, unless their shards have changed since: see status"
 EXIT_UNITS_FAILED = 3
 EXIT_TOO_MANY_REJECTS = 4
 
@@ -102,7 +103,7 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
         states = ", ".join(f"{counts[f'units_{state}']} of {state} shards" for state in ("new", "changed", "partial"))
         print(f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {_bytes(counts['bytes_to_encode'])})")
     if counts.get("units_incomplete"):
-        print(f"  incomplete, left out {counts['units_incomplete']:>7,}  (annotate or encode goes on with them)")
+        print(f"  incomplete, left out {counts['units_incomplete']:>7,}  ({_GOES_ON})")
     print(f"  coded, labels missing {counts['units_to_label']:>6,}")
     print(f"  coded and labelled  {counts['units_done']:>8,}")
     for task in [head.task for head in heads]:
@@ -117,7 +118,7 @@ def describe_done(plan: Plan, heads: list[Head]) -> str:
     labels = f" and the labels of {len(heads)} heads" if heads else ""
     done = f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes{labels}"
     if left := counts.get("units_incomplete"):
-        return f"nothing to do: {done}, but {left:,} more units are incomplete; annotate or encode goes on with them"
+        return f"nothing to do: {done}, but {left:,} more units are incomplete; {_GOES_ON}"
     return f"nothing to do: {done}"
 
 

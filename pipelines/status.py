@@ -13,13 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from pipelines.beam_options import prepare_files
 from pipelines.cli import main_of
 from pipelines.options import Parser
 from transforms import files
 from transforms.layout import BlockName, Listing, read_metadata
-from transforms.store import Store, open_store
+from transforms.store import Store, open_store, said_in_one_line
 
 _FOOTER_THREADS = 8
+_STALE_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +31,10 @@ class FolderStatus:
     Attributes:
         folder: its path in the store.
         shards, units, blocks, documents: what is there.
-        incomplete: units some of whose blocks are missing.
+        incomplete: units some of whose blocks are missing, but those of stale shards.
         damaged: blocks that cannot be read.
         missing: units of the encoder's codes without all of these labels (labels only).
-        stale: (path, why) of shards that changed or are gone since (codes only).
+        stale: (path, why, key) of shards that changed or are gone since (codes only). Their rows are still there.
     """
 
     folder: str
@@ -43,7 +45,7 @@ class FolderStatus:
     incomplete: int
     damaged: int = 0
     missing: int = 0
-    stale: tuple[tuple[str, str], ...] = ()
+    stale: tuple[tuple[str, str, str], ...] = ()
 
 
 def run(argv: Sequence[str]) -> list[FolderStatus]:
@@ -51,9 +53,11 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
     parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.")
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
     parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
-    options = parser.parse_args(list(argv))
+    options, beam_args = parser.parse_known_args(list(argv))
+    prepare_files([options.store, options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
-    found = store_status(store)
+    with said_in_one_line(store.root):
+        found = store_status(store)
     print(f"store {store.root}, shards below {store.input_root or '/'}")
     if not found:
         print("  empty: no codes, no labels")
@@ -68,10 +72,10 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
             print(f"  DAMAGED: {status.damaged:,} blocks cannot be read; verify names them")
         if status.missing:
             print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
-        for path, why in status.stale[:10]:
-            print(f"  STALE: {path} {why}")
-        if len(status.stale) > 10:
-            print(f"  STALE: … and {len(status.stale) - 10:,} more")
+        for path, why, key in status.stale[:_STALE_SHOWN]:
+            print(f"  STALE: {path} {why}; its rows are still in the store, in all files {key}.*")
+        if len(status.stale) > _STALE_SHOWN:
+            print(f"  STALE: … and {len(status.stale) - _STALE_SHOWN:,} more")
     return found
 
 
@@ -82,14 +86,16 @@ def store_status(store: Store) -> list[FolderStatus]:
         folder = f"codes/{name}"
         listing = store.listing(folder)
         complete_units[name.partition("=")[2]] = _complete(listing)
-        found.append(_folder_status(store, folder, listing, stale=_stale(store, folder, listing)))
+        stale = _stale(store, folder, listing)
+        found.append(_folder_status(store, folder, listing, {key for _, _, key in stale}, stale=stale))
     for task in files.list_folders(store.path("labels")):
         for head in files.list_folders(store.path("labels", task)):
             folder = f"labels/{task}/{head}"
             listing = store.listing(folder)
             encoder = _encoder_of(store, folder, listing)
             missing = complete_units.get(encoder, set()) - _complete(listing)
-            found.append(_folder_status(store, folder, listing, missing=len(missing)))
+            stale_keys = {key for status in found for _, _, key in status.stale}
+            found.append(_folder_status(store, folder, listing, stale_keys, missing=len(missing)))
     return found
 
 
@@ -103,14 +109,14 @@ def block_names(listing: Listing) -> list[BlockName]:
     )
 
 
-def _folder_status(store: Store, folder: str, listing: Listing, **more) -> FolderStatus:
+def _folder_status(store: Store, folder: str, listing: Listing, stale_keys: set[str], **more) -> FolderStatus:
     names = block_names(listing)
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = list(pool.map(lambda name: _footer(store, folder, name), names))
     rows = [footer[1] for footer in footers if footer]
     units = sum(map(len, listing.shards.values()))
     damaged = len(footers) - len(rows)
-    shards, incomplete = len(listing.shards), listing.incomplete_units
+    shards, incomplete = len(listing.shards), listing.incomplete_units(listing.shards.keys() - stale_keys)
     return FolderStatus(folder, shards, units, len(names), sum(rows), incomplete, damaged, **more)
 
 
@@ -134,12 +140,13 @@ def _first_blocks(listing: Listing) -> list[BlockName]:
     return list(first.values())
 
 
-def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str], ...]:
+def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str, str], ...]:
+    names = _first_blocks(listing)
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-        footers = pool.map(lambda name: _footer(store, folder, name), _first_blocks(listing))
-        shards = [read_metadata(footer[0])["shard"] for footer in footers if footer]
-        whys = pool.map(lambda shard: _why_stale(store, shard), shards)
-        return tuple(sorted((shard["path"], why) for shard, why in zip(shards, whys) if why))
+        footers = pool.map(lambda name: _footer(store, folder, name), names)
+        shards = [(name.shard, read_metadata(footer[0])["shard"]) for name, footer in zip(names, footers) if footer]
+        whys = pool.map(lambda shard: _why_stale(store, shard[1]), shards)
+        return tuple(sorted((shard["path"], why, key) for (key, shard), why in zip(shards, whys) if why))
 
 
 def _why_stale(store: Store, shard: dict) -> str | None:

@@ -16,16 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from pipelines.beam_options import prepare_files
 from pipelines.cli import main_of
 from pipelines.options import FORMATS, Parser
 from pipelines.planning import find_encoder, reading_options
 from transforms import files
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata
-from transforms.store import Store, open_store
+from transforms.store import Store, open_store, said_in_one_line
 from transforms.units import Shard, Unit, cut_shard, match_shards
 
 _THREADS = 4
+_GOES_ON = "annotate goes on there, unless the shard has changed since (see status)"
+_DELETE = "delete it, and annotate makes it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +60,13 @@ def run(argv: Sequence[str]) -> Verification:
     parser.add_argument(
         "--encoder", metavar="E", help="compare the shards with this encoder's codes; default: every one's"
     )
-    options = parser.parse_args(list(argv))
+    options, beam_args = parser.parse_known_args(list(argv))
     reading = reading_options(options)
+    prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
     encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
-    result = verify(store, tuple(options.input or ()), reading, encoder)
+    with said_in_one_line(store.root):
+        result = verify(store, tuple(options.input or ()), reading, encoder)
     for note in result.notes:
         print(f"note: {note}")
     for problem in result.problems:
@@ -79,8 +84,14 @@ def verify(
     problems, notes = list(_leftovers(store)), []
     blocks = documents = 0
     labels_of = _labels_by_encoder(store, problems)
-    for name in files.list_folders(store.path("codes")):
-        encoder = name.partition("=")[2]
+    encoders = [name.partition("=")[2] for name in files.list_folders(store.path("codes"))]
+    if only and only not in encoders:
+        known = ", ".join(encoders) or "none"
+        problems.append(f"the store holds no codes of encoder {only}; it holds codes of: {known}")
+    elif patterns and not encoders:
+        problems.append("the store holds no codes at all")
+    for encoder in encoders:
+        name = f"encoder={encoder}"
         listing = store.listing(f"codes/{name}")
         problems += [f"codes/{name}/{stranger} is no block's name" for stranger in listing.strangers]
         checker = _Checker(store, encoder, listing, labels_of.pop(encoder, []))
@@ -129,22 +140,20 @@ class _Checker:
         units = self.listing.shards[shard]
         expected = self.listing.unit_count(shard)
         if missing := [index for index in range(expected) if index not in units]:
-            found.notes.append(
-                f"{self.folder}/{shard}: units {missing} of {expected} are missing; annotate goes on with them"
-            )
+            found.notes.append(f"{self.folder}/{shard}: units {missing} of {expected} are missing; {_GOES_ON}")
         if len(counts := {unit.units for unit in units.values()}) > 1:
             found.problems.append(f"{self.folder}/{shard}: blocks disagree on the number of units: {sorted(counts)}")
         for index, unit in sorted(units.items()):
             if unit.last is not None and max(unit.blocks) > unit.last:
                 found.problems.append(f"{self.folder}/{shard} unit {index}: blocks after the last one, {unit.last}")
             if not unit.complete:
-                found.notes.append(f"{self.folder}/{shard} unit {index} is incomplete; annotate goes on with it")
+                found.notes.append(f"{self.folder}/{shard} unit {index} is incomplete; {_GOES_ON}")
             for block in sorted(unit.blocks):
                 name = BlockName(shard, index, unit.units, block, block == unit.last)
                 try:
                     self._check_block(name, found)
                 except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
-                    found.problems.append(f"{self.folder}/{name} cannot be read: {type(error).__name__}: {error}")
+                    found.problems.append(f"{self.folder}/{name} {_unreadable(error)}")
         return found
 
     def _check_block(self, name: BlockName, found: _Found) -> None:
@@ -186,7 +195,7 @@ class _Checker:
             table.validate(full=True)
             meta = read_metadata(table.schema)
         except (OSError, ValueError) as error:
-            yield f"{where} cannot be read: {type(error).__name__}: {error}"
+            yield f"{where} {_unreadable(error)}"
             return
         task, head = (part.partition("=")[2] for part in folder.split("/")[1:])
         if not table.schema.equals(labels_schema(meta["kind"])):
@@ -231,6 +240,12 @@ class _Checker:
         if not self.store.has_block(self.folder, name):
             yield f"{self.folder}/{name} is missing: its shard holds {block.rows_read} rows for it"
             return
+        try:
+            yield from list(self._differences(name, block))
+        except (OSError, ValueError, KeyError):
+            return  # a block that cannot be read is told where the blocks themselves are checked
+
+    def _differences(self, name: BlockName, block: TextBlock) -> Iterator[str]:
         table = self.store.read_block(self.folder, name)
         if not table["id"].equals(block.table["id"]):
             yield f"{self.folder}/{name}: its ids are not those of the rows of its shard"
@@ -257,11 +272,15 @@ def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tupl
                 try:
                     encoder = read_metadata(store.read_schema(folder, name)[0])["encoder"][:12]
                 except (OSError, ValueError, KeyError) as error:
-                    problems.append(f"{folder}/{name} cannot be read: {type(error).__name__}: {error}")
+                    problems.append(f"{folder}/{name} {_unreadable(error)}")
                     continue
                 found.setdefault(encoder, []).append((folder, listing))
                 break
     return found
+
+
+def _unreadable(error: Exception) -> str:
+    return f"cannot be read ({type(error).__name__}: {error}); {_DELETE}"
 
 
 def _leftovers(store: Store) -> Iterator[str]:

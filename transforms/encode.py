@@ -43,6 +43,8 @@ class EncodeOptions:
         threads: CPU threads of one worker process; None leaves it to torch.
         accelerator: Beam's accelerator hint for the branch that encodes, e.g.
             "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
+        base_id: where the base model is found now, which need not be where it was when the store got its encoder; None:
+            as the store says.
     """
 
     device: str = "auto"
@@ -50,6 +52,7 @@ class EncodeOptions:
     batch_tokens: int | None = None
     threads: int | None = None
     accelerator: str = ""
+    base_id: str | None = None
 
 
 @dataclasses.dataclass
@@ -101,6 +104,8 @@ def codes_table(codes: encoder.Codes, ids: pa.Array, cut: np.ndarray, metadata: 
 def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) -> encoder.Encoder:
     """Load the encoder that lies in a store; its base model must be found here."""
     bundle = describe_stored_encoder(store.root, fingerprint[:12])
+    if options.base_id is not None:
+        bundle = dataclasses.replace(bundle, base_id=options.base_id)
     return encoder.load(bundle, options.device, options.precision, options.batch_tokens)
 
 
@@ -231,10 +236,17 @@ class _ReadCodes(beam.DoFn):
         self.fingerprint = fingerprint
 
     def process(self, unit: Unit) -> Iterator[CodeBlock]:
+        folder = codes_folder(self.fingerprint)
         try:
             for index in range(unit.coded_blocks):
                 last = index == unit.coded_blocks - 1
-                table = self.store.read_block(codes_folder(self.fingerprint), block_name(unit, index, last))
+                name = block_name(unit, index, last)
+                try:
+                    table = self.store.read_block(folder, name)
+                except pa.ArrowInvalid as error:
+                    raise OSError(
+                        f"{folder}/{name} is damaged ({error}); delete it, and annotate makes it again"
+                    ) from None
                 if (found := read_metadata(table.schema)["encoder"]) != self.fingerprint:
                     raise ValueError(f"codes are of encoder {found[:12]}, not of {self.fingerprint[:12]}")
                 yield CodeBlock(unit, index, last, table)

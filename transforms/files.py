@@ -1,19 +1,26 @@
 """Read, list and commit files on any file system Beam knows; local ones without detours.
 
 A commit is atomic: on a local or HDFS-like file system a file is written under another name and renamed; an object store
-shows an object only once it is whole, so there it is written in place.
+shows an object only once it is whole, so there it is written in place. What is committed locally survives a power cut.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import glob
 import os
 import re
 import uuid
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-_OBJECT_STORES = ("gs", "s3", "azfs")
+if TYPE_CHECKING:
+    from apache_beam.io.filesystem import FileMetadata
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+# What file systems without hard links answer: many that lie over a network or in user space.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -28,6 +35,11 @@ class File:
 
 def is_local(path: str) -> bool:
     return _SCHEME.match(path) is None
+
+
+def use_options(options: PipelineOptions) -> None:
+    """Give Beam's file systems their options (an endpoint, a host, keys); a pipeline would, but files are looked at before."""
+    _filesystems().set_options(options)
 
 
 def join(folder: str, *names: str) -> str:
@@ -69,9 +81,14 @@ def stat(path: str) -> File:
     if is_local(path):
         found = os.stat(path)
         return File(path, found.st_size, found.st_mtime_ns // 1_000_000)
-    if not (matched := match(path)):
-        raise FileNotFoundError(f"{path} is gone")
-    return matched[0]
+    from apache_beam.io.filesystem import BeamIOError
+
+    try:
+        return _file(_filesystems().get_filesystem(path).metadata(path))  # match would take it for a pattern
+    except BeamIOError as error:
+        if exists(path):
+            raise OSError(f"cannot look {path} up: {error}") from error
+        raise FileNotFoundError(f"{path} is gone") from None
 
 
 def match(pattern: str) -> list[File]:
@@ -87,12 +104,10 @@ def match(pattern: str) -> list[File]:
             pattern = os.path.join(glob.escape(pattern), "*")
         paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
         return [stat(path) for path in paths if os.path.isfile(path)]
-    found = [] if pattern.endswith("/") else _match_remote(pattern)
+    found = [] if pattern.endswith("/") else [part for part in _match_remote(pattern) if not _is_folder(part)]
     if not found and not re.search(r"[*?\[]", pattern):
-        found = _match_remote(join(pattern, "*"))
-    return sorted(
-        (File(f.path, f.size_in_bytes, round((f.last_updated_in_seconds or 0) * 1000)) for f in found), key=_path
-    )
+        found = [part for part in _match_remote(join(pattern, "*")) if not _is_folder(part)]
+    return sorted(map(_file, found), key=_path)
 
 
 def list_names(folder: str) -> list[str]:
@@ -106,7 +121,7 @@ def list_names(folder: str) -> list[str]:
                 return [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return []
-    return [file.path.rsplit("/", 1)[1] for file in _match_remote(join(folder, "*"))]
+    return [part.path.rsplit("/", 1)[1] for part in _match_remote(join(folder, "*")) if not _is_folder(part)]
 
 
 def list_folders(folder: str) -> list[str]:
@@ -118,6 +133,9 @@ def list_folders(folder: str) -> list[str]:
         except (FileNotFoundError, NotADirectoryError):
             return []
     prefix = folder.rstrip("/") + "/"
+    if _has_folders(prefix):  # listings are of one level, folders among them
+        found = [part.path for part in _match_remote(prefix + "*") if _is_folder(part)]
+        return sorted(path.rstrip("/").rsplit("/", 1)[1] for path in found)
     found = _match_remote(prefix + "**")
     return sorted({rest.split("/", 1)[0] for f in found if "/" in (rest := f.path[len(prefix) :])})
 
@@ -130,8 +148,7 @@ def commit(path: str, content: bytes, temporary_folder: str) -> None:
     for attempt in (1, 2):
         temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
         try:
-            with open(temporary, "wb") as file:
-                file.write(content)
+            _write(temporary, content)
             os.replace(temporary, path)
             return
         except FileNotFoundError:
@@ -152,8 +169,7 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
     os.makedirs(temporary_folder, exist_ok=True)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
+    _write(temporary, content)
     try:
         os.link(temporary, path)  # unlike a rename, it fails where the name is taken
         return True
@@ -161,23 +177,33 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
         return False
     except FileNotFoundError:  # another run made the file, began, and cleaned up
         return not os.path.exists(path) and commit_new(path, content, temporary_folder)
-    except PermissionError:  # a file system without links: there the rename must do
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         if os.path.exists(path):
             return False
-        os.replace(temporary, path)
+        os.replace(temporary, path)  # without links the rename must do
         return True
     finally:
-        if os.path.exists(temporary):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
 
+def _write(path: str, content: bytes) -> None:
+    """Write a file so that its content is on the disk before a name is given to it."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _commit_remote(path: str, content: bytes, temporary_folder: str) -> None:
-    in_place = _SCHEME.match(path)[1] in _OBJECT_STORES
+    in_place = not _has_folders(path)
     target = path if in_place else join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
     if not in_place:
         for folder in (temporary_folder, path.rpartition("/")[0]):
             if not exists(folder):
-                _filesystems().mkdirs(folder)
+                _make_folder(folder)
     with _filesystems().create(target, compression_type="uncompressed") as file:
         file.write(content)
     if not in_place:
@@ -186,13 +212,46 @@ def _commit_remote(path: str, content: bytes, temporary_folder: str) -> None:
         _filesystems().rename([target], [path])
 
 
-def _match_remote(pattern: str) -> list:
+def _make_folder(folder: str) -> None:
+    from apache_beam.io.filesystem import BeamIOError
+
+    try:
+        _filesystems().mkdirs(folder)
+    except BeamIOError:
+        if not exists(folder):  # another worker may have made it meanwhile
+            raise
+
+
+def _match_remote(pattern: str) -> list[FileMetadata]:
     from apache_beam.io.filesystem import BeamIOError
 
     try:
         return _filesystems().match([pattern])[0].metadata_list
     except (BeamIOError, ValueError) as error:  # ValueError: no file system for the scheme is installed
+        folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+        if isinstance(error, BeamIOError) and _has_folders(pattern) and not exists(folder):
+            return []
         raise OSError(f"cannot list {pattern}: {error}") from error
+
+
+def _has_folders(path: str) -> bool:
+    """Whether a remote file system has folders and renames; an object store has neither."""
+    return _filesystems().get_filesystem(path).has_dirs()
+
+
+def _is_folder(found: FileMetadata) -> bool:
+    """Whether what a listing gave is a folder: it has no size, and can be listed itself."""
+    if found.size_in_bytes or not _has_folders(found.path):
+        return False
+    try:
+        _match_remote(found.path.rstrip("/") + "/*")
+    except OSError:
+        return False
+    return True
+
+
+def _file(found: FileMetadata) -> File:
+    return File(found.path, found.size_in_bytes, round((found.last_updated_in_seconds or 0) * 1000))
 
 
 def _filesystems():

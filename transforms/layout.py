@@ -114,11 +114,10 @@ class Listing:
         """Return how many units a shard has in all; None where none of its blocks is there."""
         return next((unit.units for unit in self.shards.get(shard, {}).values()), None)
 
-    @property
-    def incomplete_units(self) -> int:
-        """Count the units of known shards that lack a block, or all of them."""
-        expected = sum(self.unit_count(shard) for shard in self.shards)
-        return expected - sum(unit.complete for units in self.shards.values() for unit in units.values())
+    def incomplete_units(self, shards: Iterable[str]) -> int:
+        """Count the units of some known shards that lack a block, or all of them."""
+        complete = {shard: sum(unit.complete for unit in self.shards[shard].values()) for shard in shards}
+        return sum(self.unit_count(shard) - count for shard, count in complete.items())
 
 
 # Schemas. Metadata goes into the files; nothing in it depends on when, where or by whom a block was made.

@@ -5,11 +5,13 @@ The layout is in `transforms.layout`; what makes a commit atomic is in `transfor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,15 @@ _REPEATING = ("label", "labels.list.element", "path", "reason")
 
 class StoreError(ValueError):
     """Say why a store cannot be used."""
+
+
+@contextlib.contextmanager
+def said_in_one_line(root: str) -> Iterator[None]:
+    """Turn what a file system says of a store that cannot be read into StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"store {root} cannot be used: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +143,12 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     """
     root = files.absolute(root)
     path = files.join(root, STORE_FILE)
-    if not files.exists(path):
-        raise StoreError(f"{root} is not a store: it holds no {STORE_FILE}; annotate or encode makes one")
+    with said_in_one_line(root):
+        if not files.exists(path):
+            raise StoreError(f"{root} is not a store: it holds no {STORE_FILE}; annotate or encode makes one")
+        written = files.read_bytes(path)
     try:
-        content = json.loads(files.read_bytes(path))
+        content = json.loads(written)
         version = content["format_version"]
         if version == FORMAT_VERSION:
             return Store(

@@ -237,7 +237,7 @@ def plan_labels(codes: Listing, labels: dict[str, Listing]) -> Plan:
             if unit.complete:
                 _plan_unit_labels(made, key, index, unit.units, codes, labels)
     counted = _counted(made, len(codes.shards), 0)
-    counted.counts["units_incomplete"] = codes.incomplete_units
+    counted.counts["units_incomplete"] = codes.incomplete_units(codes.shards)
     return counted
 
 

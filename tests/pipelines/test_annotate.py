@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -274,3 +275,17 @@ def test_patterns_match_as_in_a_shell(annotate_tiny, tmp_path, pattern):
         (tmp_path / "in" / name).write_text("good film\n")
     expected = {"*.txt": 2, "**/*.txt": 3, "sub/*.txt": 1, "[ab].txt": 2, "?.txt": 2}[pattern]
     assert annotate_tiny(input=tmp_path / "in" / pattern, heads=[]).documents == expected
+
+
+def test_a_base_model_that_has_moved_is_found_where_it_is_now(tmp_path, tiny_base):
+    """The store keeps where it was at first; workers go where this call says."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good film\n")
+    shutil.copytree(tiny_base, tmp_path / "old")
+    arguments = ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/store", "--heads", "none", "--no_progress"]
+    annotate.run([*arguments, "--encoder", f"{tmp_path}/old"])
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "in" / "b.txt").write_text("bad film\n")
+    summary = annotate.run([*arguments, "--encoder", f"{tmp_path}/new"])
+    assert (summary.exit_code, summary.documents) == (0, 1)
+    assert len(list((tmp_path / "store" / "codes").iterdir())) == 1  # the same encoder

@@ -105,6 +105,9 @@ def test_a_corrupt_block_of_codes_fails_its_unit_alone(annotate_tiny, tmp_path):
     summary = annotate_tiny(heads=["mood"])
     assert summary.exit_code == 3
     assert summary.failures[0]["step"] == "read-codes"
+    folder, _, cure = summary.failures[0]["reason"].partition(victim.name)
+    assert folder.startswith("codes/encoder=")
+    assert "delete it, and annotate makes it again" in cure
     assert summary.labelled == {"mood": 280}
 
 

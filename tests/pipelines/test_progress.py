@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import pytest
@@ -51,6 +52,19 @@ def test_blocks_of_an_earlier_run_are_done_but_make_no_rate(finished):
     watch = Progress(store, fingerprint, {}, made)
     watch._look(first=True)
     assert (watch._blocks_done, watch._documents) == (24, 0)
+
+
+def test_blocks_that_are_not_planned_are_neither_read_nor_remembered(finished, monkeypatch):
+    store, fingerprint, made = finished
+    kept = made.to_encode[0].shard
+    only = dataclasses.replace(made, units=[unit for unit in made.units if unit.shard == kept])
+    watch = Progress(store, fingerprint, {}, only)
+    opened = []
+    real = type(store).read_schema
+    monkeypatch.setattr(type(store), "read_schema", lambda *a: (opened.append(a[-1].shard), real(*a))[1])
+    watch._look(first=True)
+    assert set(opened) == {kept}
+    assert len(watch._counted) == watch._blocks_done == len(opened) < 24
 
 
 def test_a_terminal_gets_a_bar(finished, monkeypatch, capsys):

@@ -139,9 +139,50 @@ def test_status_counts_and_tells_what_is_stale(store, tmp_path, capsys):
     (tmp_path / "in" / "b.jsonl").write_text("{}\n")
     codes, *labels = status.run(["--store", str(store)])
     assert (codes.shards, codes.units, codes.documents, codes.incomplete) == (9, 9, 162, 0)
-    assert dict(codes.stale) == {"a.txt": "is gone", "b.jsonl": "has changed"}
+    assert [stale[:2] for stale in codes.stale] == [("a.txt", "is gone"), ("b.jsonl", "has changed")]
     assert [found.documents for found in labels] == [162] * 3
     assert "STALE: a.txt is gone" in capsys.readouterr().out
+
+
+def test_what_is_left_of_a_shard_that_changed_is_stale_not_incomplete(annotate_tiny, tmp_path, capsys):
+    """No run goes on with it: its key is of a version that is no more."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good film\n" * 200)
+    annotate_tiny("--unit_bytes", "500", heads=["mood"])
+    first, *_ = sorted((tmp_path / "store" / "codes").rglob("*.parquet"))
+    first.unlink()
+    (tmp_path / "in" / "a.txt").write_text("bad film\n" * 300)
+    annotate_tiny("--unit_bytes", "500", heads=["mood"])
+    capsys.readouterr()
+    codes, labels = status.run(["--store", str(tmp_path / "store")])
+    assert (codes.incomplete, labels.incomplete) == (0, 0)
+    ((path, why, key),) = codes.stale
+    assert (path, why) == ("a.txt", "has changed")
+    assert f"its rows are still in the store, in all files {key}.*" in capsys.readouterr().out
+    for stale in (tmp_path / "store").rglob(f"{key}.*"):
+        stale.unlink()
+    assert status.run(["--store", str(tmp_path / "store")])[0].documents == 300
+
+
+def test_a_store_without_codes_is_not_whole(annotate_tiny, tmp_path, tiny_bundle, tiny_base):
+    from transforms.store import open_or_create_store
+
+    write_corpus(tmp_path / "in", rows=5)
+    open_or_create_store(str(tmp_path / "store"), str(tmp_path / "in"), {}, "")
+    shards = ["--input", str(tmp_path / "in")]
+    assert problems(tmp_path / "store") == []
+    assert problems(tmp_path / "store", *shards) == ["the store holds no codes at all"]
+    annotate_tiny(heads=[])
+    assert problems(tmp_path / "store", *shards) == []
+    (problem,) = problems(tmp_path / "store", *shards, "--encoder", str(tiny_base))
+    assert "the store holds no codes of encoder" in problem
+
+
+def test_a_block_that_cannot_be_read_is_told_beside_the_shards_too(store, tmp_path):
+    one(store, "codes").write_bytes(one(store, "codes").read_bytes()[:50])
+    (problem,) = problems(store, "--input", str(tmp_path / "in"))
+    assert "cannot be read (ArrowInvalid" in problem
+    assert problem.endswith("delete it, and annotate makes it again")
 
 
 def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):

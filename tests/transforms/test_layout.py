@@ -89,7 +89,7 @@ def test_a_listing_knows_how_many_units_a_shard_has_and_keeps_strangers_apart():
     assert found.unit_count("s") == 2
     assert found.unit_count("t") is None
     assert found.strangers == ["notes.txt"]
-    assert found.incomplete_units == 1
+    assert found.incomplete_units(found.shards) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -49,6 +50,30 @@ def test_first_runs_at_once_agree_on_one_set_of_rules(tmp_path):
     assert len(rules) == 16
     assert len(set(rules)) == 1
     assert os.listdir(tmp_path / "s" / "runs") == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_store_is_made_where_there_are_no_links(tmp_path, monkeypatch, number):
+    def link(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    rules = {"block_rows": 7}
+    assert open_or_create_store(str(tmp_path / "s"), "/in", rules, "test").rules.block_rows == 7
+    assert open_or_create_store(str(tmp_path / "s"), "/in", rules, "test").rules.block_rows == 7
+    assert [path.name for path in (tmp_path / "s").iterdir() if path.is_file()] == ["store.json"]
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(StoreError, match=r"cannot be written: .*broken"):
+        open_or_create_store(str(tmp_path / "t"), "/in", rules, "test")
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
+    done = []
+    real_sync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.fstat(handle).st_size), real_sync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *a: (done.append("named"), real_replace(*a)))
+    store.write_file("runs/x/plan.jsonl", "four")
+    assert done == [4, "named"]
 
 
 @pytest.mark.parametrize(
