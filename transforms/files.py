@@ -1,7 +1,7 @@
 """Read, list and commit files on any file system Beam knows; local ones without detours.
 
 A commit is atomic: on a local or HDFS-like file system a file is written under another name and renamed; an object store
-shows an object only once it is whole, so there it is written in place. What is committed locally survives a power cut.
+shows an object only once it is whole, so there it is written in place.
 """
 
 from __future__ import annotations
@@ -140,15 +140,18 @@ def list_folders(folder: str) -> list[str]:
     return sorted({rest.split("/", 1)[0] for f in found if "/" in (rest := f.path[len(prefix) :])})
 
 
-def commit(path: str, content: bytes, temporary_folder: str) -> None:
-    """Write a file at once, replacing one of the same name; its folder is made where it is missing."""
+def commit(path: str, content: bytes, temporary_folder: str, sync: bool = True) -> None:
+    """Write a file at once, replacing one of the same name; its folder is made where it is missing.
+
+    With `sync`, what is committed survives a power cut, too: a local disk is waited for, half a millisecond or more.
+    """
     if not is_local(path):
         _commit_remote(path, content, temporary_folder)
         return
     for attempt in (1, 2):
         temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
         try:
-            _write(temporary, content)
+            _write(temporary, content, sync)
             os.replace(temporary, path)
             return
         except FileNotFoundError:
@@ -169,7 +172,7 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
     os.makedirs(temporary_folder, exist_ok=True)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
-    _write(temporary, content)
+    _write(temporary, content, sync=True)
     try:
         os.link(temporary, path)  # unlike a rename, it fails where the name is taken
         return True
@@ -189,12 +192,12 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
             os.unlink(temporary)
 
 
-def _write(path: str, content: bytes) -> None:
-    """Write a file so that its content is on the disk before a name is given to it."""
+def _write(path: str, content: bytes, sync: bool) -> None:
     with open(path, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:  # or a power cut could leave the name that is given next, and no content
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _commit_remote(path: str, content: bytes, temporary_folder: str) -> None:

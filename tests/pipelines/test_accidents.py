@@ -108,14 +108,14 @@ def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkey
     real = files.commit
     calls = []
 
-    def full(path, content, temporary_folder):
+    def full(path, content, temporary_folder, *how):
         if path.endswith(".parquet") and len(calls) > 5:
             os.makedirs(temporary_folder, exist_ok=True)
             with open(os.path.join(temporary_folder, "half.tmp"), "wb") as file:
                 file.write(content[: len(content) // 2])
             raise OSError(28, "No space left on device")
         calls.append(path)
-        real(path, content, temporary_folder)
+        real(path, content, temporary_folder, *how)
 
     monkeypatch.setattr(files, "commit", full)
     with pytest.raises(Exception, match="No space left on device"):

@@ -72,8 +72,15 @@ def test_content_is_on_the_disk_before_it_has_its_name(store, monkeypatch):
     real_sync, real_replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.fstat(handle).st_size), real_sync(handle)))
     monkeypatch.setattr(os, "replace", lambda *a: (done.append("named"), real_replace(*a)))
-    store.write_file("runs/x/plan.jsonl", "four")
-    assert done == [4, "named"]
+    for folder, synced in (
+        ("codes/encoder=x", True),
+        ("labels/task=x/head=y", False),
+    ):  # labels are made again from codes
+        store.write_block(folder, NAME, pa.table({"id": ["a"]}))
+        done.clear()
+        store.write_block(folder, NAME, pa.table({"id": ["a"]}))
+        size = os.path.getsize(store.path(folder, str(NAME)))
+        assert done == ([size, "named"] if synced else ["named"])
 
 
 @pytest.mark.parametrize(
