@@ -6,7 +6,7 @@
 
 Killed, the same command goes on from what lies in --work. Steps that are not run now are taken from there where they were
 run before with the same settings on the same rows. Several processes may share a --work: each takes what the others
-have made, so two of one thread each, with different --steps, are the fastest way on two cores.
+have made, so two of one thread each, with different --steps, are the fastest way on two cores. `costs` wants the machine alone.
 """
 
 from __future__ import annotations

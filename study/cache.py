@@ -82,7 +82,10 @@ class Cache:
 
     def _ensure(self, path: Path, step: Step, label: str, inputs: dict, write: Callable[[Path], Any]) -> None:
         about = path.with_name(f"{path.name}.about")
+        began = self._clock()
         with _alone(path.parent, path.name):
+            if self._nested:
+                self._nested[-1] += self._clock() - began  # another process's work, not that of the step around this one
             if not (path.exists() and about.exists()):
                 self._make(path, about, step, label, inputs, write)
         if path not in self._counted:

@@ -18,7 +18,8 @@ def figures(settings: Settings, tasks: dict[str, Labelled], found: dict[str, dic
     """Collect every figure, as JSON holds it."""
     kept = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
     collected = {
-        "settings": kept | {"tasks": settings.tasks, "unlabelled": settings.unlabelled is not None},
+        "settings": kept
+        | {"tasks": settings.tasks, "rival_tasks": settings.rival_tasks, "unlabelled": settings.unlabelled is not None},
         "tasks": {name: task.about() for name, task in tasks.items()},
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(found)],
         "steps": found,

@@ -51,8 +51,7 @@ def _trainings(study: Study) -> list[Record]:
     settings = study.settings
     progress = Progress(study.report, _all_work(study))
     records = []
-    for name in settings.tasks:
-        task = study.tasks[name]
+    for name, task in _trained_for(study).items():
         chosen: dict[str, Recipe] = {}
         for seed in settings.rival_seeds:
             teacher: np.ndarray | None = None
@@ -68,6 +67,11 @@ def _trainings(study: Study) -> list[Record]:
                 records.append(_record(task, role, seed, found | {"recipe": how}))
                 teacher = logits["train"]
     return records
+
+
+def _trained_for(study: Study) -> dict[str, Labelled]:
+    """Return the tasks that fine-tuned models and students are trained for."""
+    return {name: task for name, task in study.tasks.items() if name in study.settings.rival_tasks}
 
 
 def measure_logits(task: Labelled, logits: dict[str, np.ndarray]) -> dict[str, float | None]:
@@ -118,7 +122,7 @@ def _work(task: Labelled, recipe: Recipe) -> float:
 def _all_work(study: Study) -> float:
     """Return the work of all trainings: every recipe with the first seed, one with each further seed."""
     work = 0.0
-    for task in study.tasks.values():
+    for task in _trained_for(study).values():
         for role in (FINE_TUNED, STUDENT):
             recipes = list(_recipes(study, role, 0))
             again = (len(study.settings.rival_seeds) - 1) * recipes[:1]

@@ -35,7 +35,6 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     Each holds what the step returned, "seconds" that all of it took to compute, and the "ran_on" it was computed on.
     """
-    found = {}
     folder = study.settings.work / "results"
     folder.mkdir(parents=True, exist_ok=True)
     for name, (module, function, about) in STEPS.items():
@@ -52,9 +51,8 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
             result |= {"seconds": seconds, "ran_on": ran_on}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
-        if path.exists():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    paths = {name: folder / f"{name}-{_key(study)}.json" for name in STEPS}  # meanwhile other processes may have run some
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def _key(study: Study) -> str:

@@ -165,6 +165,8 @@ def rivals(figures: dict, output: Path) -> str:
             f"Rates tried: {_list(s['rates'])} for fine-tuned models, {_list(s['student_rates'])} for students; at most "
             f"{s['epochs']} epochs. Choices are made with the first seed."
         )
+        if left_out := [name for name in tasks if name not in s["rival_tasks"]]:
+            tried += f" None was trained for {' and '.join(left_out)}, whose long texts take longest."
         parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from heads.labels import to_targets
 from study import rivals, tasks
+from study.context import Study
 from study.rivals_finetune import Classifier, Recipe, batches, train
+from study.settings import Settings
 
 CPU = torch.device("cpu")
+LOGITS = {"scores": np.array([0.5]), "train": np.zeros((1, 2), np.float32)}
 
 
 def test_batches_hold_every_row_once_with_little_padding():
@@ -40,3 +46,15 @@ def test_fine_tuning_learns_and_the_same_seed_gives_the_same_logits(name, tiny_d
         often = np.unique(targets, return_counts=True)[1].max() / targets.size
         assert (given == targets).mean() > often + 0.03
         assert set(rivals.measure_logits(task, logits)) == {"value", "macro_f1", "validation"}
+
+
+def test_models_are_trained_for_the_tasks_asked_for_and_no_figure_depends_on_which(tiny_settings, monkeypatch):
+    some = dataclasses.replace(tiny_settings, rival_tasks=("trec", "no such task"))
+    asked = []
+    monkeypatch.setattr(rivals, "_classifier", lambda study, task, *_: asked.append(task.name) or LOGITS)
+    monkeypatch.setattr(rivals, "measure_logits", lambda *_: {"value": 0.5})
+    found = rivals._trainings(Study(some))
+    assert set(asked) == {record["task"] for record in found} == {"trec"}
+    assert some.decisive() == tiny_settings.decisive()
+    whole = Settings(Path(), Path())
+    assert set(whole.rival_tasks) - set(whole.on_a_processor().rival_tasks) == set(whole.long_tasks)
