@@ -174,9 +174,9 @@ class Encoder:
 
     def _side_by_side(self, windows: Windows, order: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run batches side by side, each on one thread: none waits for the others after every operation."""
-        batches, done = [], 0
+        lengths, batches, done = windows.lengths[order], [], 0
         while done < len(order):
-            batches.append(self._next_batch(windows, order[done:]))
+            batches.append(order[done : done + self._batch_rows(lengths[done:])])
             done += len(batches[-1])
 
         def run(rows: np.ndarray) -> tuple[torch.Tensor, int]:
@@ -193,18 +193,17 @@ class Encoder:
 
     def _one_by_one(self, windows: Windows, order: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, int]]:
         """Run one batch after the other, smaller ones once one has been too large for the device's memory."""
-        lengths = windows.lengths
-        done = 0
+        lengths, done = windows.lengths[order], 0
         while done < len(order):
-            rows = self._next_batch(windows, order[done:])
+            rows = order[done : done + self._batch_rows(lengths[done:])]
             try:
                 features, batch_tokens = self._run(windows, rows)
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
                 # From here on for good: what did not fit once will not fit next time.
-                longest = int(lengths[rows[0]])
-                tokens = int(lengths[rows].sum()) if self._transformer else longest * len(rows)
+                longest = int(lengths[done])
+                tokens = int(lengths[done : done + len(rows)].sum()) if self._transformer else longest * len(rows)
                 self.batch_tokens = max(tokens // 2, longest)
                 torch.cuda.empty_cache()
                 _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
@@ -212,18 +211,16 @@ class Encoder:
             yield rows, features, batch_tokens
             done += len(rows)
 
-    def _next_batch(self, windows: Windows, order: np.ndarray) -> np.ndarray:
-        """Return the first of the windows of `order`, longest first, that fit into one batch: at least one."""
-        lengths = windows.lengths[order]
+    def _batch_rows(self, lengths: np.ndarray) -> int:
+        """Return how many of the windows of `lengths` tokens, longest first, fit into one batch: at least one."""
         most_tokens = self.batch_tokens
         if self._ahead:  # batches of like size: a small last one takes as many launches as a full one
             tokens = int(lengths.sum())
             most_tokens = -(-tokens // -(-tokens // most_tokens))
         if self._transformer:
             # No more windows than tokens fit, so that many need to be looked at.
-            fitting = int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right"))
-            return order[: max(1, fitting)]
-        return order[: rows_that_fit(int(lengths[0]), most_tokens)]
+            return max(1, int(np.searchsorted(np.cumsum(lengths[:most_tokens]), most_tokens, side="right")))
+        return rows_that_fit(int(lengths[0]), most_tokens)
 
     @torch.inference_mode()
     def _run(self, windows: Windows, rows: np.ndarray) -> tuple[torch.Tensor, int]:

@@ -55,6 +55,7 @@ class _Family:
         modules: module paths of a layer's parts.
         names: what the configuration calls the numbers of layers and heads, and the activation.
         eps: of the layer norms; None: the configuration says it.
+        types: whether there are embeddings of segments; every text is one, the first.
         counts_from_padding: whether positions are counted from the padding id on, as RoBERTa does, instead of from 0.
     """
 
@@ -62,6 +63,7 @@ class _Family:
     modules: dict[str, str] = dataclasses.field(default_factory=lambda: _BERT)
     names: tuple[str, str, str] = ("num_hidden_layers", "num_attention_heads", "hidden_act")
     eps: float | None = None
+    types: bool = True
     counts_from_padding: bool = False
 
     def modules_of(self, layer: int) -> dict[str, str]:
@@ -72,7 +74,7 @@ class _Family:
 _FAMILIES = {
     "bert": _Family("bert."),
     "camembert": _Family("roberta.", counts_from_padding=True),
-    "distilbert": _Family("distilbert.", _DISTILBERT, ("n_layers", "n_heads", "activation"), eps=1e-12),
+    "distilbert": _Family("distilbert.", _DISTILBERT, ("n_layers", "n_heads", "activation"), eps=1e-12, types=False),
     "electra": _Family("electra."),
     "roberta": _Family("roberta.", counts_from_padding=True),
     "xlm-roberta": _Family("roberta.", counts_from_padding=True),
@@ -116,7 +118,8 @@ class _Config:
         for number in range(top_layer):
             modules += self.family.modules_of(number).values()
         named = {f"{module}.{part}" for module in modules for part in ("weight", "bias")}
-        return named | {_EMBEDDINGS.format(kind) for kind in ("word", "position")}
+        kinds = ("word", "position", "token_type") if self.family.types else ("word", "position")
+        return named | {_EMBEDDINGS.format(kind) for kind in kinds}
 
 
 class Transformer:
@@ -147,8 +150,7 @@ class Transformer:
             """Lay the products of some modules side by side."""
             return tuple(put(torch.cat([tensors[f"{m}.{part}"] for m in modules])) for part in ("weight", "bias"))
 
-        types = tensors.get(_EMBEDDINGS.format("token_type"))  # DistilBERT has none
-        self._types = None if types is None else put(types[0])
+        self._types = put(tensors[_EMBEDDINGS.format("token_type")][0]) if about.family.types else None
         self._words, self._places = (put(tensors[_EMBEDDINGS.format(kind)]) for kind in ("word", "position"))
         self._norm = linear(_EMBEDDINGS_NORM)
         self.head_size = self._words.shape[1] // self.heads

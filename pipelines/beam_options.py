@@ -19,42 +19,35 @@ LOCAL_RUNNERS = (DEFAULT_RUNNER, "DirectRunner", "BundleBasedDirectRunner", "Pri
 _KNOWN_RUNNERS = (*LOCAL_RUNNERS, "DataflowRunner")
 
 
-def prepare_files(paths: Iterable[str], beam_args: Sequence[str]) -> None:
-    """Check Beam's options, and give them to its file systems where a path is not local; else Beam is not imported.
-
-    Raises:
-        OptionError: an option that nobody knows.
-    """
-    remote = not all(map(files.is_local, paths))
-    if remote or beam_args:
-        options = beam_pipeline_options(beam_args)  # a mistyped option is said before anything is done
-        if remote:
-            files.use_options(options)
-
-
-def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Make Beam's options; what neither we nor Beam know is an error, not a warning in the middle of a log.
+def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Check what a command's parser has left over: what neither we nor Beam know must not end as a warning in a log.
 
     Raises:
         OptionError: an option that nobody knows, or on a runner that may know more, one that looks like one of ours.
     """
+    if not beam_args:
+        return  # Beam is not imported for that
+    known, unknown = _beam_parser().parse_known_args(list(beam_args))
+    runner = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
+    names = _option_names(parser)
+    for name in (arg.split("=")[0] for arg in unknown):
+        close = difflib.get_close_matches(name, names, 1, 0.8) if name.startswith("--") else []
+        if close:
+            raise OptionError(f"unknown option {name!r}; did you mean {close[0]}?")
+        if runner in _KNOWN_RUNNERS or name in _option_names(annotate_parser("annotate")):
+            raise OptionError(f"unknown option {name!r}; {parser.prog} --help lists ours, Beam's documentation its own")
+
+
+def prepare_files(paths: Iterable[str], beam_args: Sequence[str]) -> None:
+    """Give Beam's file systems their options where there are some or a path is not local; else Beam is not imported."""
+    if beam_args or not all(map(files.is_local, paths)):
+        files.use_options(beam_pipeline_options(beam_args))
+
+
+def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Make Beam's options, with our default runner."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options_class in PipelineOptions.__subclasses__():
-        try:
-            options_class._add_argparse_args(parser)
-        except argparse.ArgumentError:
-            continue  # the same option in two of Beam's classes
-    known, unknown = parser.parse_known_args(list(beam_args))
-    runner = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
-    for name in (arg.split("=")[0] for arg in unknown):
-        close = difflib.get_close_matches(name, _our_options(), 1, 0.8) if name.startswith("--") else []
-        hint = f"; did you mean {close[0]}?" if close else ""
-        if close or runner in _KNOWN_RUNNERS:
-            raise OptionError(
-                f"unknown option {name!r}{hint or '; --help lists ours, the documentation of Beam its own'}"
-            )
     more = [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else [f"--runner={DEFAULT_RUNNER}"]
     return PipelineOptions([*beam_args, *more])
 
@@ -66,5 +59,17 @@ def is_local(options: PipelineOptions) -> bool:
     return (options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
 
 
-def _our_options() -> list[str]:
-    return [name for action in annotate_parser("annotate")._actions for name in action.option_strings]
+def _beam_parser() -> argparse.ArgumentParser:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options_class in PipelineOptions.__subclasses__():
+        try:
+            options_class._add_argparse_args(parser)
+        except argparse.ArgumentError:
+            continue  # the same option in two of Beam's classes
+    return parser
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for action in parser._actions for name in action.option_strings]

@@ -176,13 +176,22 @@ def _is_missing(label: Any, kind: str) -> bool:
 
 def _label(label: Any, kind: str) -> Any:
     if kind == "regression":
-        return float(label)
+        if not math.isfinite(value := float(label)):
+            raise ValueError
+        return value
     if kind == "multi":
         if isinstance(label, str):
-            return [part.strip() for part in label.split(",") if part.strip()]
+            return [_name(part.strip()) for part in label.split(",") if part.strip()]
         if any(part is None for part in label):
             raise TypeError
-        return [str(part) for part in label]
+        return [_name(part) for part in label if str(part).strip()]
     if isinstance(label, (list, dict)):
         raise TypeError
-    return str(label)
+    return _name(label)
+
+
+def _name(label: Any) -> str:
+    """Write a label as the string it is called by; UnicodeEncodeError, a ValueError, where UTF-8 cannot hold it."""
+    name = str(label)
+    name.encode()
+    return name

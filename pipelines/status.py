@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from pipelines.beam_options import prepare_files
+from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
 from pipelines.options import Parser
 from transforms import files
@@ -21,7 +21,6 @@ from transforms.layout import BlockName, Listing, read_metadata
 from transforms.store import Store, open_store, said_in_one_line
 
 _FOOTER_THREADS = 8
-_STALE_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +53,10 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
     parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
     options, beam_args = parser.parse_known_args(list(argv))
+    check_options(beam_args, parser)
     prepare_files([options.store, options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
+    prepare_files([store.input_root or "several://"], beam_args)  # no root: the shards have none in common
     with said_in_one_line(store.root):
         found = store_status(store)
     print(f"store {store.root}, shards below {store.input_root or '/'}")
@@ -72,10 +73,8 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
             print(f"  DAMAGED: {status.damaged:,} blocks cannot be read; verify names them")
         if status.missing:
             print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
-        for path, why, key in status.stale[:_STALE_SHOWN]:
+        for path, why, key in status.stale:
             print(f"  STALE: {path} {why}; its rows are still in the store, in all files {key}.*")
-        if len(status.stale) > _STALE_SHOWN:
-            print(f"  STALE: … and {len(status.stale) - _STALE_SHOWN:,} more")
     return found
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from pipelines.beam_options import prepare_files
+from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
 from pipelines.options import FORMATS, Parser
 from pipelines.planning import find_encoder, reading_options
@@ -28,7 +28,6 @@ from transforms.units import Shard, Unit, cut_shard, match_shards
 
 _THREADS = 4
 _GOES_ON = "annotate goes on there, unless the shard has changed since (see status)"
-_DELETE = "delete it, and annotate makes it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +61,7 @@ def run(argv: Sequence[str]) -> Verification:
     )
     options, beam_args = parser.parse_known_args(list(argv))
     reading = reading_options(options)
+    check_options(beam_args, parser)
     prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
     encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
@@ -112,7 +112,7 @@ def verify(
                     problems += found
     for folders in labels_of.values():
         problems += [f"{folder} holds labels of codes that are not in the store" for folder, _ in folders]
-    return Verification(blocks, documents, tuple(problems), tuple(notes))
+    return Verification(blocks, documents, tuple(dict.fromkeys(problems)), tuple(notes))
 
 
 @dataclasses.dataclass
@@ -121,6 +121,17 @@ class _Found:
     notes: list[str] = dataclasses.field(default_factory=list)
     blocks: int = 0
     documents: int = 0
+
+
+class _Damaged(Exception):
+    """Say which block cannot be read, why, and what helps."""
+
+    def __init__(self, folder: str, name: BlockName, error: Exception) -> None:
+        program = "label" if folder.startswith("labels/") else "annotate"
+        cure = f"delete it, and {program} makes it again"
+        if folder.startswith("rejects/"):
+            cure = f"delete it and the codes of {name.shard}, and annotate makes both again"
+        super().__init__(f"{folder}/{name} cannot be read ({type(error).__name__}: {error}); {cure}")
 
 
 class _Checker:
@@ -152,12 +163,21 @@ class _Checker:
                 name = BlockName(shard, index, unit.units, block, block == unit.last)
                 try:
                     self._check_block(name, found)
+                except _Damaged as damage:
+                    found.problems.append(str(damage))
                 except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
-                    found.problems.append(f"{self.folder}/{name} {_unreadable(error)}")
+                    found.problems.append(str(_Damaged(self.folder, name, error)))
         return found
 
+    def _read(self, folder: str, name: BlockName) -> pa.Table:
+        """Read a block, or raise _Damaged."""
+        try:
+            return self.store.read_block(folder, name)
+        except (OSError, ValueError) as error:
+            raise _Damaged(folder, name, error) from None
+
     def _check_block(self, name: BlockName, found: _Found) -> None:
-        table = self.store.read_block(self.folder, name)
+        table = self._read(self.folder, name)
         table.validate(full=True)
         meta = read_metadata(table.schema)
         where = f"{self.folder}/{name}"
@@ -183,7 +203,7 @@ class _Checker:
         unit = self.rejects.unit(name.shard, name.unit)
         if unit is None or name.block not in unit.blocks:
             return 0
-        table = self.store.read_block(self.rejects_folder, dataclasses.replace(name, last=False))
+        table = self._read(self.rejects_folder, dataclasses.replace(name, last=False))
         if not table.schema.equals(REJECT_SCHEMA):
             found.problems.append(f"{self.rejects_folder}/{name}: its schema is not that of rejects")
         return table.num_rows
@@ -195,7 +215,7 @@ class _Checker:
             table.validate(full=True)
             meta = read_metadata(table.schema)
         except (OSError, ValueError) as error:
-            yield f"{where} {_unreadable(error)}"
+            yield str(_Damaged(folder, name, error))
             return
         task, head = (part.partition("=")[2] for part in folder.split("/")[1:])
         if not table.schema.equals(labels_schema(meta["kind"])):
@@ -241,18 +261,18 @@ class _Checker:
             yield f"{self.folder}/{name} is missing: its shard holds {block.rows_read} rows for it"
             return
         try:
-            yield from list(self._differences(name, block))
-        except (OSError, ValueError, KeyError):
-            return  # a block that cannot be read is told where the blocks themselves are checked
+            yield from self._differences(name, block)
+        except _Damaged as damage:
+            yield str(damage)
 
     def _differences(self, name: BlockName, block: TextBlock) -> Iterator[str]:
-        table = self.store.read_block(self.folder, name)
+        table = self._read(self.folder, name)
         if not table["id"].equals(block.table["id"]):
             yield f"{self.folder}/{name}: its ids are not those of the rows of its shard"
         if (stored := read_metadata(table.schema)["rows_read"]) != block.rows_read:
             yield f"{self.folder}/{name}: {stored} rows were read then, {block.rows_read} are there now"
         if block.rejects.num_rows:
-            rejects = self.store.read_block(self.rejects_folder, dataclasses.replace(name, last=False))
+            rejects = self._read(self.rejects_folder, dataclasses.replace(name, last=False))
             if not rejects.equals(block.rejects):
                 yield f"{self.rejects_folder}/{name}: these are not the rows of the shard that are rejected"
 
@@ -272,15 +292,11 @@ def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tupl
                 try:
                     encoder = read_metadata(store.read_schema(folder, name)[0])["encoder"][:12]
                 except (OSError, ValueError, KeyError) as error:
-                    problems.append(f"{folder}/{name} {_unreadable(error)}")
+                    problems.append(str(_Damaged(folder, name, error)))
                     continue
                 found.setdefault(encoder, []).append((folder, listing))
                 break
     return found
-
-
-def _unreadable(error: Exception) -> str:
-    return f"cannot be read ({type(error).__name__}: {error}); {_DELETE}"
 
 
 def _leftovers(store: Store) -> Iterator[str]:

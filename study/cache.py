@@ -85,7 +85,9 @@ class Cache:
         began = self._clock()
         with _alone(path.parent, path.name):
             if self._nested:
-                self._nested[-1] += self._clock() - began  # another process's work, not that of the step around this one
+                self._nested[-1] += (
+                    self._clock() - began
+                )  # another process's work, not that of the step around this one
             if not (path.exists() and about.exists()):
                 self._make(path, about, step, label, inputs, write)
         if path not in self._counted:

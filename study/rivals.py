@@ -51,7 +51,7 @@ def _trainings(study: Study) -> list[Record]:
     settings = study.settings
     progress = Progress(study.report, _all_work(study))
     records = []
-    for name, task in _trained_for(study).items():
+    for task in _trained_for(study).values():
         chosen: dict[str, Recipe] = {}
         for seed in settings.rival_seeds:
             teacher: np.ndarray | None = None

@@ -51,7 +51,9 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
             result |= {"seconds": seconds, "ran_on": ran_on}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
-    paths = {name: folder / f"{name}-{_key(study)}.json" for name in STEPS}  # meanwhile other processes may have run some
+    paths = {
+        name: folder / f"{name}-{_key(study)}.json" for name in STEPS
+    }  # meanwhile other processes may have run some
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 

@@ -92,6 +92,15 @@ class Objects(_Remote):
     def has_dirs(self) -> bool:
         return False
 
+    def exists(self, path: str) -> bool:
+        return self._local(path).is_file()
+
+    def metadata(self, path: str) -> FileMetadata:
+        found = super().metadata(
+            path
+        )  # in whole seconds, while a listing tells more: so do stores that speak S3's protocol
+        return FileMetadata(path, found.size_in_bytes, int(found.last_updated_in_seconds))
+
     def mkdirs(self, path: str) -> None:
         raise AssertionError("an object store has no folders to make")
 

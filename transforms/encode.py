@@ -243,7 +243,9 @@ class _ReadCodes(beam.DoFn):
                 name = block_name(unit, index, last)
                 try:
                     table = self.store.read_block(folder, name)
-                except pa.ArrowInvalid as error:
+                except FileNotFoundError:
+                    raise
+                except (OSError, ValueError) as error:
                     raise OSError(
                         f"{folder}/{name} is damaged ({error}); delete it, and annotate makes it again"
                     ) from None

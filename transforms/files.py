@@ -104,6 +104,8 @@ def match(pattern: str) -> list[File]:
             pattern = os.path.join(glob.escape(pattern), "*")
         paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
         return [stat(path) for path in paths if os.path.isfile(path)]
+    if "[" in pattern and exists(pattern):  # a name, not a pattern
+        return [stat(pattern)]
     found = [] if pattern.endswith("/") else [part for part in _match_remote(pattern) if not _is_folder(part)]
     if not found and not re.search(r"[*?\[]", pattern):
         found = [part for part in _match_remote(join(pattern, "*")) if not _is_folder(part)]
@@ -143,7 +145,8 @@ def list_folders(folder: str) -> list[str]:
 def commit(path: str, content: bytes, temporary_folder: str, sync: bool = True) -> None:
     """Write a file at once, replacing one of the same name; its folder is made where it is missing.
 
-    With `sync`, what is committed survives a power cut, too: a local disk is waited for, half a millisecond or more.
+    With `sync`, a name never stands without its content after a power cut, either: a local disk is waited for, half a
+    millisecond or more.
     """
     if not is_local(path):
         _commit_remote(path, content, temporary_folder)
@@ -254,7 +257,12 @@ def _is_folder(found: FileMetadata) -> bool:
 
 
 def _file(found: FileMetadata) -> File:
-    return File(found.path, found.size_in_bytes, round((found.last_updated_in_seconds or 0) * 1000))
+    seconds = found.last_updated_in_seconds or 0
+    if not _has_folders(
+        found.path
+    ):  # some object stores tell milliseconds in a listing, and whole seconds of one object
+        seconds = int(seconds)
+    return File(found.path, found.size_in_bytes, round(seconds * 1000))
 
 
 def _filesystems():

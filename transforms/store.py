@@ -146,7 +146,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     Raises:
         StoreError: no store, or one of a format this program does not know.
     """
-    root = files.absolute(root)
+    root = _checked(root)
     path = files.join(root, STORE_FILE)
     with said_in_one_line(root):
         if not files.exists(path):
@@ -186,7 +186,7 @@ def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None
     Raises:
         StoreError: the folder holds something else, cannot be written, or was made with other rules.
     """
-    root = files.absolute(root)
+    root = _checked(root)
     asked = {name: value for name, value in rules.items() if value is not None}
     if not files.exists(files.join(root, STORE_FILE)):
         _create(root, input_root, CutRules(**asked), made_by)
@@ -198,6 +198,15 @@ def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None
                 f"leave it out, or give another --store"
             )
     return store
+
+
+def _checked(root: str) -> str:
+    root = files.absolute(root)
+    if not files.is_local(root) and set(root) & set("*?["):
+        raise StoreError(
+            f"store {root} cannot be used: a remote file system takes *, ? and [ in its path for a pattern"
+        )
+    return root
 
 
 def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:

@@ -130,6 +130,9 @@ def test_files_that_name_weights_otherwise_are_left_to_transformers(tiny_base, t
     # Also where an adapter changes what the file names otherwise: transformers finds it.
     delta = Adapter({"encoder.layer.0.output.LayerNorm.weight.delta": np.ones(32, np.float16)})
     assert transformer.load(tmp_path, config_of(tiny_base), 2, CPU, torch.float32, delta) is None
+    types = "embeddings.token_type_embeddings.weight"
+    save_file({name: part for name, part in weights.items() if name != types}, tmp_path / "model.safetensors")
+    assert transformer.load(tmp_path, config_of(tiny_base), 2, CPU, torch.float32) is None
     assert transformer.load(tiny_base, config_of(tiny_base), 4, CPU, torch.float32) is None  # it has three layers
     assert transformer.load(tmp_path / "nowhere", config_of(tiny_base), 2, CPU, torch.float32) is None
 

@@ -70,11 +70,14 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
         (["--encoder", "default", "--heads", "sentiment", "all"], "--heads takes names of heads, or all, or none"),
         (["--max_reject_share", "2"], "--max_reject_share must lie between 0 and 1, not 2.0"),
         (["--block_rows", "0"], "--block_rows must be at least 1, not 0"),
-        (["--runer", "FlinkRunner"], "unknown option '--runer'; --help lists ours"),
+        (["--runer", "FlinkRunner"], "unknown option '--runer'; encode-once annotate --help lists ours"),
         (["--text_feild", "body"], "unknown option '--text_feild'; did you mean --text_field?"),
         (["--text_feild=body", "--runner", "FlinkRunner"], "unknown option '--text_feild'; did you mean --text_field?"),
         (["--text_feild=body", "--runner", "DataflowRunner"], "did you mean --text_field?"),
-        (["--no_such", "--runner=apache_beam.runners.DataflowRunner"], "unknown option '--no_such'; --help lists ours"),
+        (
+            ["--no_such", "--runner=apache_beam.runners.DataflowRunner"],
+            "unknown option '--no_such'; encode-once annotate --help lists ours",
+        ),
         (["--id_field", "text"], "name two different fields"),
     ],
 )
@@ -86,9 +89,12 @@ def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model,
 
 
 def test_a_job_server_may_know_options_that_beam_does_not():
-    from pipelines.beam_options import beam_pipeline_options, is_local
+    from pipelines.beam_options import beam_pipeline_options, check_options, is_local
+    from pipelines.options import annotate_parser
 
-    options = beam_pipeline_options(["--runner", "FlinkRunner", "--flink_only_java_knows", "3"])
+    arguments = ["--runner", "FlinkRunner", "--flink_only_java_knows", "3"]
+    check_options(arguments, annotate_parser("annotate"))
+    options = beam_pipeline_options(arguments)
     assert options.display_data()["runner"] == "FlinkRunner"
     assert not is_local(options)
     assert is_local(beam_pipeline_options([]))

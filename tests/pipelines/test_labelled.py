@@ -91,6 +91,21 @@ def test_a_row_without_a_label_is_an_error_and_no_class_of_its_own(tmp_path, nam
         read_labelled(str(tmp_path / name), "text", "label", kind)
 
 
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [('"nan"', "regression"), ('"inf"', "regression"), ('"x \\ud83d"', "single"), ('["\\ud83d"]', "multi")],
+)
+def test_what_no_head_can_be_fitted_on_is_an_error(tmp_path, label, kind):
+    (tmp_path / "rows.jsonl").write_text(f'{{"text": "a", "label": {label}}}\n')
+    with pytest.raises(DataError, match=f"is not a label of kind {kind}"):
+        read_labelled(str(tmp_path / "rows.jsonl"), "text", "label", kind)
+
+
+def test_blank_labels_among_several_are_none(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": ["x", "", " "]}\n{"text": "b", "label": []}\n')
+    assert read_labelled(str(tmp_path / "rows.jsonl"), "text", "label", "multi")[1] == [["x"], []]
+
+
 def test_a_null_among_several_labels_is_an_error(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": ["x", null]}\n')
     with pytest.raises(DataError, match="is not a label of kind multi"):

@@ -8,6 +8,7 @@ from pipelines import annotate, cli, status, verify
 from pipelines.options import OptionError
 from tests import remote
 from tests.conftest import write_corpus
+from transforms.store import StoreError
 
 SCHEMES = ("objects", "folders")
 
@@ -26,7 +27,7 @@ def call(tmp_path, tiny_bundle, tiny_heads):
     def run(scheme: str, command: str, *more: str):
         remote.forget_options()
         arguments = ["--store", f"{scheme}://store", *more, "--remote_root", str(tmp_path)]
-        if command in ("annotate", "encode"):
+        if command in ("annotate", "encode") and "--input" not in more:
             arguments += ["--input", f"{scheme}://in/*"]
         if command in ("annotate", "encode", "label"):
             arguments += ["--encoder", str(tiny_bundle), "--no_progress"]
@@ -105,7 +106,42 @@ def test_what_a_file_system_says_is_one_line(tmp_path, capsys, command, tiny_bun
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", [status.run, verify.run])
-def test_a_mistyped_option_of_status_and_verify_is_said(tmp_path, command):
-    with pytest.raises(OptionError, match="unknown option '--inptu'; did you mean --input"):
-        command(["--store", str(tmp_path), "--inptu", "x"])
+@pytest.mark.parametrize(
+    ("command", "mistyped", "said"),
+    [
+        (verify.run, "--inptu", "did you mean --input"),
+        (status.run, "--inpt_root", "did you mean --input_root"),
+        (status.run, "--heads", "encode-once status --help lists ours"),
+        (annotate.run_label, "--input", "encode-once label --help lists ours"),
+    ],
+)
+@pytest.mark.parametrize("runner", [[], ["--runner", "FlinkRunner"]])
+def test_an_option_that_a_command_has_not_is_said(tmp_path, command, mistyped, said, runner):
+    with pytest.raises(OptionError, match=f"unknown option '{mistyped}'; {said}"):
+        command(["--store", str(tmp_path), mistyped, "x", *runner])
+
+
+def test_a_local_store_may_hold_codes_of_remote_shards(tmp_path, call, tiny_bundle):
+    write_corpus(tmp_path / "in", rows=5)
+    store, root = str(tmp_path / "local"), ["--remote_root", str(tmp_path)]
+    arguments = ["--store", store, "--encoder", str(tiny_bundle), "--no_progress", *root]
+    annotate.run_encode([*arguments, "--input", "objects://in/*"])
+    remote.forget_options()
+    (codes,) = status.run(["--store", store, *root])
+    assert codes.stale == ()
+    remote.forget_options()
+    assert verify.run(["--store", store, "--input", "objects://in/*", *root]).problems == ()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_remote_store_whose_path_is_a_pattern_is_refused(tmp_path, scheme):
+    with pytest.raises(StoreError, match=r"takes \*, \? and \[ in its path for a pattern"):
+        status.run(["--store", f"{scheme}://st[1]", "--remote_root", str(tmp_path)])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_shard_may_be_named_though_its_name_is_a_pattern(tmp_path, call, scheme):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "odd[1].txt").write_text("one\n")
+    remote.forget_options()
+    assert call(scheme, "encode", "--input", f"{scheme}://in/odd[1].txt").documents == 1

@@ -185,6 +185,31 @@ def test_a_block_that_cannot_be_read_is_told_beside_the_shards_too(store, tmp_pa
     assert problem.endswith("delete it, and annotate makes it again")
 
 
+def test_a_block_that_can_be_read_once_and_not_again_is_told(store, tmp_path, monkeypatch):
+    from transforms.store import Store
+
+    seen, real = set(), Store.read_block
+
+    def once(self, folder, name):
+        if folder.startswith("codes/") and name in seen:
+            raise OSError("connection reset")
+        seen.add(name)
+        return real(self, folder, name)
+
+    monkeypatch.setattr(Store, "read_block", once)
+    found = problems(store, "--input", str(tmp_path / "in"))
+    assert len(found) == 25
+    assert all("cannot be read (OSError: connection reset)" in problem for problem in found)
+
+
+def test_rejects_that_cannot_be_read_are_named_not_their_codes(store, tmp_path):
+    (rejects,) = (store / "rejects").rglob("*.parquet")
+    rejects.write_bytes(b"")
+    (problem,) = problems(store, "--input", str(tmp_path / "in"))
+    assert problem.startswith(f"{rejects.relative_to(store)} cannot be read")
+    assert "delete it and the codes of" in problem
+
+
 def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):
     sorted((store / "codes").rglob("a-txt*"))[0].unlink()
     sorted((store / "labels" / "task=mood").rglob("b-jsonl*"))[0].unlink()
