@@ -166,7 +166,7 @@ def rivals(figures: dict, output: Path) -> str:
             f"{s['epochs']} epochs. Choices are made with the first seed."
         )
         if left_out := [name for name in tasks if name not in s["rival_tasks"]]:
-            tried += f" None was trained for {' and '.join(left_out)}, whose long texts take longest."
+            tried += f" None was trained for {', '.join(left_out)}: long texts take longest."
         parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))
@@ -184,7 +184,8 @@ _RIVALS_TEXT = (
     "chosen on validation rows.",
     "**sentence embedding**: the frozen base's mean of the last layer, scaled to length one, and logistic regression, in "
     "float.",
-    "**TF-IDF**: words and pairs of words, or groups of letters, and logistic regression; chosen on validation rows.",
+    "**TF-IDF**: words and pairs of words, or groups of letters, of the whole text, which is not cut, and logistic regression; chosen on "
+    "validation rows.",
     "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
     "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
 )

@@ -215,10 +215,10 @@ def test_bfloat16_flips_few_bits(tiny):
 
 
 def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as on a GPU: one batch after the other
     texts = random_texts(64, seed=11)
     expected = tiny.encode(texts)
     small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
+    small.threads = 1  # as on a GPU: one batch after the other
     run = small._run
 
     def scarce(windows, rows):
