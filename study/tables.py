@@ -184,8 +184,8 @@ _RIVALS_TEXT = (
     "chosen on validation rows.",
     "**sentence embedding**: the frozen base's mean of the last layer, scaled to length one, and logistic regression, in "
     "float.",
-    "**TF-IDF**: words and pairs of words, or groups of letters, of the whole text, which is not cut, and logistic regression; chosen on "
-    "validation rows.",
+    "**TF-IDF**: words and pairs of words, or groups of letters, of the whole text, which is not cut, and logistic "
+    "regression; chosen on validation rows.",
     "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
     "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
 )
