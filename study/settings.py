@@ -101,9 +101,8 @@ class Settings:
             self,
             seeds=self.seeds[:1],
             rival_seeds=self.rival_seeds[:1],
-            rival_tasks=tuple(
-                name for name in self.rival_tasks if name not in self.long_tasks
-            ),  # two take as long as six
+            # The two of long texts take as long as six others.
+            rival_tasks=tuple(name for name in self.rival_tasks if name not in self.long_tasks),
             train_rows=2000,
             validation_rows=500,
             train_steps=400,

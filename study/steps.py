@@ -37,9 +37,11 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     folder = study.settings.work / "results"
     folder.mkdir(parents=True, exist_ok=True)
+    key = _key(study)
+    paths = {name: folder / f"{name}-{key}.json" for name in STEPS}
     for name, (module, function, about) in STEPS.items():
-        path = folder / f"{name}-{_key(study)}.json"
         if name in asked:
+            path = paths[name]
             study.report(f"step {name}: {about}")
             before, started = study.cache.spent_seconds, time.monotonic()
             result = getattr(importlib.import_module(f"study.{module}"), function)(study)
@@ -51,9 +53,7 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
             result |= {"seconds": seconds, "ran_on": ran_on}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
-    paths = {
-        name: folder / f"{name}-{_key(study)}.json" for name in STEPS
-    }  # meanwhile other processes may have run some
+    # Read only now: meanwhile other processes may have run some.
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 

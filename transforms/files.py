@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import glob
 import os
 import re
@@ -242,7 +243,12 @@ def _match_remote(pattern: str) -> list[FileMetadata]:
 
 def _has_folders(path: str) -> bool:
     """Whether a remote file system has folders and renames; an object store has neither."""
-    return _filesystems().get_filesystem(path).has_dirs()
+    return _scheme_has_folders(_SCHEME.match(path)[1])
+
+
+@functools.cache  # asked for every file of a listing, where a file system would be made each time
+def _scheme_has_folders(scheme: str) -> bool:
+    return _filesystems().get_filesystem(f"{scheme}://").has_dirs()
 
 
 def _is_folder(found: FileMetadata) -> bool:
@@ -258,10 +264,8 @@ def _is_folder(found: FileMetadata) -> bool:
 
 def _file(found: FileMetadata) -> File:
     seconds = found.last_updated_in_seconds or 0
-    if not _has_folders(
-        found.path
-    ):  # some object stores tell milliseconds in a listing, and whole seconds of one object
-        seconds = int(seconds)
+    if not _has_folders(found.path):
+        seconds = int(seconds)  # some object stores tell milliseconds in a listing, and whole seconds of one object
     return File(found.path, found.size_in_bytes, round(seconds * 1000))
 
 
