@@ -61,6 +61,9 @@ def main() -> int:
     if options.label_documents:
         asked["label_documents"] = tuple(options.label_documents)
     settings = dataclasses.replace(settings, **asked)
+    for name, value in asked.items():
+        if min(value if isinstance(value, tuple) else (value,)) < 1:
+            parser.error(f"--{name} must be 1 or more")
     settings.work.mkdir(parents=True, exist_ok=True)
     _quieten()
 

@@ -88,6 +88,8 @@ def run(name: str, options: argparse.Namespace, folder: Path) -> Report:
     if options.quick:
         shape, documents, rounds, repeats = shape.tiny(), 96, 2, 2
     texts = _make(shape, case, documents, options, folder)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # of the case before
     ours = in_thread(lambda: encoder.load(_bundle(folder, shape), options.device, batch_tokens=options.batch_tokens))
     codes = in_thread(lambda: ours.encode(texts))
     peak_mb = torch.cuda.max_memory_allocated(ours.device) >> 20 if ours.device.type == "cuda" else None

@@ -32,6 +32,7 @@ SHARDS = (
     "part-04.txt.xz",
     "part-01.csv.gz",
 )
+FEWEST_TEXTS = 1000  # fewer measure starts and ends only
 COMPRESS = {
     ".gz": lambda raw: gzip.compress(raw, mtime=0),
     ".zst": lambda raw: pa.compress(raw, "zstd", asbytes=True),
@@ -83,5 +84,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     texts = all_texts(options.data)
     texts = texts[: round(len(texts) * options.share)]
+    if len(texts) < FEWEST_TEXTS:
+        parser.error(
+            f"--data {options.data} gives {len(texts)} texts, and {FEWEST_TEXTS} are needed; it must hold Parquet files with a "
+            "column text, each in a folder of its task or directly"
+        )
     size = make(texts, options.output)
     print(f"{len(texts):,} documents in {len(SHARDS)} shards, {size / 2**20:.1f} MiB, in {options.output}")

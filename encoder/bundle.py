@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -136,7 +137,10 @@ class Bundle:
         """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
         folder = Path(folder)
         check_free(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
         for name, content in self.files().items():
             temporary = folder / f".{name}.tmp"
             temporary.write_bytes(content)
@@ -164,11 +168,14 @@ class Bundle:
 
 
 def check_free(folder: Path) -> None:
-    """Raise EncoderError where `folder` holds something else than a bundle, or is a file."""
+    """Raise EncoderError where `folder` holds something else than a bundle, is a file, or cannot be made."""
     if folder.exists() and not folder.is_dir():
         raise EncoderError(f"{folder} is a file; choose a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
         raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise EncoderError(f"{folder} cannot be written: {there} is not a folder that one may write to")
 
 
 def describe(bundle: str) -> Bundle:

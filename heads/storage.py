@@ -6,6 +6,7 @@ Knows files only; what the fields mean is in head.py. Nothing here can run code 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -27,9 +28,11 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
 
     folder = folder.resolve()  # "." has no name of its own
     check_free(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-    fresh.mkdir()
+    try:
+        fresh.mkdir(parents=True)
+    except OSError as error:
+        raise HeadError(f"{folder} cannot be written: {error.strerror}") from None
     try:
         text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
         (fresh / "head.json").write_text(text + "\n", encoding="utf-8")
@@ -46,10 +49,13 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
 
 
 def check_free(folder: Path) -> None:
-    """Raises HeadError where `folder` holds something else than a head."""
+    """Raises HeadError where `folder` holds something else than a head, or cannot be made."""
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / "head.json").is_file():
         raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise HeadError(f"{folder} cannot be written: {there} is not a folder that one may write to")
 
 
 def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

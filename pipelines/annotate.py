@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.beam_options import beam_pipeline_options, check_options, is_local, prepare_files
+from pipelines.beam_options import beam_pipeline_options, check_options, check_runner, is_local, prepare_files
 from pipelines.cli import main_of
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
 
@@ -56,6 +56,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     from pipelines.runs import Run
 
     check_options(options.beam_args, annotate_parser(command))  # a mistyped option is said before anything is done
+    check_runner(options.beam_args)
     prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
     bundle, store, plan, heads = planning.prepare(options, command)
     if options.dry_run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipelines.options import OptionError, annotate_parser
 from transforms import files
@@ -27,7 +27,7 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
     """
     if not beam_args:
         return  # Beam is not imported for that
-    known, unknown = _beam_parser().parse_known_args(list(beam_args))
+    known, unknown = _BeamParser.of_all_options().parse_known_args(list(beam_args))
     runner = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
     names = _option_names(parser)
     for name in (arg.split("=")[0] for arg in unknown):
@@ -36,6 +36,28 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
             raise OptionError(f"unknown option {name!r}; did you mean {close[0]}?")
         if runner in _KNOWN_RUNNERS or name in _option_names(annotate_parser("annotate")):
             raise OptionError(f"unknown option {name!r}; {parser.prog} --help lists ours, Beam's documentation its own")
+
+
+def check_runner(beam_args: Sequence[str]) -> None:
+    """Check the runner and what it needs before anything is written: its pipeline would only fail later, at length.
+
+    Raises:
+        OptionError: there is no such runner, it is not installed, or it lacks an option.
+    """
+    if not any(arg.split("=")[0] == "--runner" for arg in beam_args):
+        return  # ours, and Beam is not imported for that
+    from apache_beam.options.pipeline_options import StandardOptions
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+    from apache_beam.runners import create_runner
+
+    options = beam_pipeline_options(beam_args)
+    try:
+        runner = create_runner(options.view_as(StandardOptions).runner)
+        problems = PipelineOptionsValidator(options, runner).validate()
+    except Exception as error:  # whatever a runner's module throws at import
+        raise OptionError(f"--runner: {error}") from None
+    if problems:
+        raise OptionError(" ".join(problems))
 
 
 def prepare_files(paths: Iterable[str], beam_args: Sequence[str]) -> None:
@@ -59,16 +81,23 @@ def is_local(options: PipelineOptions) -> bool:
     return (options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
 
 
-def _beam_parser() -> argparse.ArgumentParser:
-    from apache_beam.options.pipeline_options import PipelineOptions
+class _BeamParser(argparse.ArgumentParser):
+    """Know Beam's options, and say in one line what is wrong with one."""
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for options_class in PipelineOptions.__subclasses__():
-        try:
-            options_class._add_argparse_args(parser)
-        except argparse.ArgumentError:
-            continue  # the same option in two of Beam's classes
-    return parser
+    @classmethod
+    def of_all_options(cls) -> _BeamParser:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        parser = cls(add_help=False, allow_abbrev=False)
+        for options_class in PipelineOptions.__subclasses__():
+            try:
+                options_class._add_argparse_args(parser)
+            except argparse.ArgumentError:
+                continue  # the same option in two of Beam's classes
+        return parser
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message} (an option of Beam's)")
 
 
 def _option_names(parser: argparse.ArgumentParser) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encoder.settings import BundleSettings
-from pipelines.options import Parser, add_shared
+from pipelines.options import Parser, add_shared, count
 
 
 def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
@@ -56,13 +56,15 @@ def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
         "Make an encoder bundle from any Hugging Face encoder: choose what is pooled, fit the thresholds on a sample.",
     )
     add_bundle_arguments(parser)
-    parser.add_argument("--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled")
     parser.add_argument(
-        "--calibrate_rows", type=int, default=4000, metavar="N", help="texts sampled, evenly over the files"
+        "--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled, 64 or more"
+    )
+    parser.add_argument(
+        "--calibrate_rows", type=count, default=4000, metavar="N", help="texts sampled, evenly over the files"
     )
     add_shared(parser, "text_field")
     parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
     add_shared(parser, "device")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample and the rotation")
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="of the sample and the rotation")
     parser.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
     return parser.parse_args(list(argv))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
-from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata
+from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata, shard_path_key
 from transforms.store import Store
 from transforms.units import Shard, Unit, cut_shard
 
@@ -150,9 +150,13 @@ class Checker:
         limits = BlockLimits(self.store.rules.block_rows, self.store.rules.block_text_bytes)
         try:
             ranges = cut_shard(shard, self.store.rules.unit_bytes)
+            path_key = shard_path_key(shard.key)
+            other = ""
+            if shard.key not in self.listing.shards and any(shard_path_key(k) == path_key for k in self.listing.shards):
+                other = " (the path is there, but the shard changed since, or was read with other options)"
             for index, (start, stop, _) in enumerate(ranges):
                 if not self.listing.is_complete(shard.key, index):
-                    yield f"{shard.path} unit {index} of {len(ranges)} is not in {self.folder}, or not all of it"
+                    yield f"{shard.path} unit {index} of {len(ranges)} is not in {self.folder}, or not all of it{other}"
                     continue
                 unit = Unit.of(shard, index, len(ranges), start, stop)
                 for block in read_unit(unit, reading, limits):

@@ -41,7 +41,7 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
             data = open_compressed(raw, shape.compression) if shape.compression else raw
             if shape.kind in ("csv", "tsv"):
                 return _csv_columns(path, data, "\t" if shape.kind == "tsv" else ",", fields)
-            lines = io.TextIOWrapper(data, encoding="utf-8-sig")
+            lines = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape")  # such texts are left out
             if shape.kind == "jsonl":
                 return _json_columns(path, lines, fields)
             if len(fields) > 1:
@@ -70,9 +70,16 @@ def _csv_columns(path: str, data: BinaryIO, delimiter: str, fields: Sequence[str
 
 
 def _json_columns(path: str, lines: Iterable[str], fields: Sequence[str]) -> list[list[Any]]:
-    rows = [json.loads(line) for line in lines if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is not a JSON object")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"line {number} is not JSON: {error}") from None
+        if not isinstance(rows[-1], dict):
+            raise ValueError(f"line {number} is not a JSON object")
     _check_fields(path, list(dict.fromkeys(name for row in rows for name in row)), fields)
     return [[row.get(field) for row in rows] for field in fields]
 
@@ -137,8 +144,11 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
 
 def read_texts(path: str, text_field: str) -> list[str]:
     """Read the texts of a file that are not empty, nor hold what UTF-8 cannot."""
-    (texts,) = read_columns(path, [text_field])
-    return [text for text in texts if _is_text(text)]
+    (cells,) = read_columns(path, [text_field])
+    texts = [cell for cell in cells if _is_text(cell)]
+    if left_out := sum(isinstance(cell, str) and bool(cell.strip()) for cell in cells) - len(texts):
+        _log.warning("%s: %d of %d texts are not UTF-8 and are left out", path, left_out, left_out + len(texts))
+    return texts
 
 
 def sample_texts(paths: Sequence[str], text_field: str, count: int, seed: int) -> list[str]:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from encoder import Bundle
+from encoder.bundle import check_free
 from pipelines.bundle_options import bundle_settings, parse_make_encoder
 from pipelines.cli import main_of
 from pipelines.labelled import sample_texts
+from pipelines.options import check_path
 
 
 def run(argv: Sequence[str]) -> Bundle:
     """Make a bundle, write its folder, return it."""
     options = parse_make_encoder(argv)
+    check_path("--output", options.output)
+    check_free(Path(options.output))
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.calibrate import make  # loads torch: only once the files are known to be good
 

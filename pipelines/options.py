@@ -17,6 +17,19 @@ class OptionError(ValueError):
     """Say which option is wrong."""
 
 
+def check_path(option: str, path: str) -> None:
+    """Raise OptionError for an empty path, which is what a shell makes of a variable that is not set."""
+    if not path.strip():
+        raise OptionError(f"{option} is empty; is a variable of the shell not set?")
+
+
+def count(text: str) -> int:
+    """Read a number of things, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """Parse arguments as every program here does: no abbreviations, defaults shown in the help."""
 
@@ -36,7 +49,7 @@ class _Formatter(argparse.HelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         default = " ".join(map(str, action.default)) if isinstance(action.default, (list, tuple)) else action.default
         about = action.help or ""
-        if not action.option_strings or default in (None, "", False, argparse.SUPPRESS):
+        if not action.option_strings or default in (None, "", argparse.SUPPRESS) or default is False:
             return about
         return f"{about} (default: {str(default).replace('%', '%%')})"
 
@@ -56,7 +69,7 @@ class AnnotateOptions:
         input: patterns of shards; empty for label, which reads stored codes.
         encoder: "default", a bundle's folder, a model's folder, a Hugging Face id, or the fingerprint's beginning of an
             encoder the store has.
-        heads: bundled tasks' names and folders of heads; ("all",) the bundled ones, ("none",) none.
+        heads: bundled tasks' names and folders of heads; "all" stands for the bundled ones, ("none",) for none.
         max_reject_share: a larger share of rejected rows ends the run with exit code 4; everything is kept.
         beam_args: options that are Beam's.
     """
@@ -84,6 +97,11 @@ class AnnotateOptions:
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_path("--store", self.store)
+        for pattern in self.input:
+            check_path("--input", pattern)
+        if self.input_root is not None:
+            check_path("--input_root", self.input_root)
         object.__setattr__(self, "store", files.absolute(self.store))
         if not 0 <= self.max_reject_share <= 1:
             raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
@@ -91,10 +109,8 @@ class AnnotateOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"--{name} must be at least 1, not {value}")
-        if len(self.heads) > 1 and {ALL_HEADS, NO_HEADS} & set(self.heads):
-            raise OptionError(
-                f"--heads takes names of heads, or {ALL_HEADS}, or {NO_HEADS}: not {' '.join(self.heads)}"
-            )
+        if len(self.heads) > 1 and NO_HEADS in self.heads:
+            raise OptionError(f"--heads takes heads or {NO_HEADS}, not both: {' '.join(self.heads)}")
 
 
 def annotate_parser(command: str) -> Parser:
@@ -114,10 +130,14 @@ def annotate_parser(command: str) -> Parser:
             metavar="PATTERN",
             help="shards: files, folders, patterns with *; .txt .jsonl .csv .tsv (or these with .gz .zst .bz2 .xz), .parquet",
         )
-    data.add_argument("--store", required=True, metavar="DIR", help="output folder; made where it is missing")
+    store = "the store" if command == "label" else "output folder; made where it is missing"
+    data.add_argument("--store", required=True, metavar="DIR", help=store)
     if command != "label":
         data.add_argument(
-            "--format", choices=FORMATS, default="auto", help="what shards hold; auto goes by their names"
+            "--format",
+            choices=FORMATS,
+            default="auto",
+            help="what shards hold; auto goes by the endings of their names: text, where it knows the ending for nothing else",
         )
         add_shared(data, "text_field")
         data.add_argument("--id_field", metavar="F", help="field or column with the id; default: path and position")
@@ -147,7 +167,7 @@ def annotate_parser(command: str) -> Parser:
             nargs="+",
             default=[ALL_HEADS],
             metavar="H",
-            help="bundled heads by name and folders of others; all: every bundled head; none",
+            help="bundled heads by name and folders of others; all: every bundled head, also beside others; none",
         )
     if command != "label":
         speed = parser.add_argument_group("speed")
@@ -175,7 +195,12 @@ def annotate_parser(command: str) -> Parser:
 
 def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
-    known, beam_args = annotate_parser(command).parse_known_args(list(argv))
+    beams = [
+        argument for argument in argv if argument.startswith("--dry_run=")
+    ]  # Dataflow's has a value, ours has none
+    known, beam_args = annotate_parser(command).parse_known_args(
+        [argument for argument in argv if argument not in beams]
+    )
     values = vars(known)
     values["progress"] = not values.pop("no_progress")
     if command == "encode":
@@ -183,7 +208,7 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     for name in ("input", "heads"):
         if name in values:
             values[name] = tuple(values[name])
-    return AnnotateOptions(**values, beam_args=tuple(beam_args))
+    return AnnotateOptions(**values, beam_args=(*beam_args, *beams))
 
 
 _SHARED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import encoder
@@ -13,7 +14,7 @@ from heads import Head, HeadError
 from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
 from transforms import files
 from transforms.blocks import ReadOptions
-from transforms.layout import codes_folder, labels_folder
+from transforms.layout import BlockName, Listing, codes_folder, labels_folder, read_metadata, shard_path_key
 from transforms.store import (
     STORE_FILE,
     CutRules,
@@ -24,7 +25,9 @@ from transforms.store import (
     open_store,
     said_in_one_line,
 )
-from transforms.units import InputError, Plan, common_root, match_shards, plan, plan_labels
+from transforms.units import InputError, Plan, Shard, common_root, match_shards, plan, plan_labels
+
+_LOOKED_AT = 16  # shards whose footers are read for a warning
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +65,30 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
     store = _open(options, root)
     codes = store.listing(codes_folder(bundle.fingerprint))
     made = plan(shards, codes, _label_listings(store, found_heads), store.rules.unit_bytes)
+    _warn_of_other_options(store, codes, codes_folder(bundle.fingerprint), shards)
     return bundle, store, made, found_heads
+
+
+def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Sequence[Shard]) -> None:
+    """Say so where a shard is in the store as it is now, but read with other options: its rows will be there twice."""
+    stored = {shard_path_key(key): key for key in codes.shards}
+    known = [shard for shard in shards if shard.key not in codes.shards and shard_path_key(shard.key) in stored]
+    for shard in known[:_LOOKED_AT]:
+        key = stored[shard_path_key(shard.key)]
+        index, unit = next(iter(codes.shards[key].items()))
+        block = next(iter(unit.blocks))
+        try:
+            schema, _ = store.read_schema(folder, BlockName(key, index, unit.units, block, block == unit.last))
+        except (OSError, ValueError):  # a damaged block is verify's business
+            continue
+        before = read_metadata(schema)["shard"]
+        if (before["size_bytes"], before["stamp"]) == (shard.size_bytes, shard.stamp):
+            _log.warning(
+                "%s has not changed, but the store has it as read with other options (--text_field, --id_field, --format, "
+                "--max_text_bytes): its rows will be in the store twice, and those of other shards like it; status names them",
+                shard.path,
+            )
+            return
 
 
 def reading_options(options: AnnotateOptions) -> ReadOptions:
@@ -95,17 +121,21 @@ def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
     """Load the heads asked for and check that they fit the encoder and each other."""
     if options.heads == (NO_HEADS,):
         return []
-    asked_all = options.heads == (ALL_HEADS,)
-    loaded = [heads.load(name) for name in (heads.bundled() if asked_all else options.heads)]
-    if asked_all and options.encoder != "default":
-        # "all" means what fits: the bundled heads are for the bundled encoder.
-        fitting = [head for head in loaded if head.encoder_fingerprint == bundle.fingerprint]
-        if len(fitting) < len(loaded):
-            _log.warning(
-                "%d of %d bundled heads fit encoder %s: the others were fitted on the bundled one; train-head makes more",
-                len(fitting), len(loaded), bundle.fingerprint[:12],
-            )  # fmt: skip
-        loaded = fitting
+    names = dict.fromkeys(options.heads)
+    loaded = []
+    if ALL_HEADS in names:
+        del names[ALL_HEADS]
+        loaded = [heads.load(name) for name in heads.bundled() if name not in names]
+        if options.encoder != "default":
+            # "all" means what fits: the bundled heads are for the bundled encoder.
+            fitting = [head for head in loaded if head.encoder_fingerprint == bundle.fingerprint]
+            if len(fitting) < len(loaded):
+                _log.warning(
+                    "%d of %d bundled heads fit encoder %s: the others were fitted on the bundled one; train-head makes more",
+                    len(fitting), len(loaded), bundle.fingerprint[:12],
+                )  # fmt: skip
+            loaded = fitting
+    loaded += map(heads.load, names)
     tasks: set[str] = set()
     for head in loaded:
         head.check_encoder(bundle.fingerprint)

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
 PAGE = "report.html"
+# Words of options whose value is nobody else's business: the store is read by many.
+_SECRET_WORDS = {"key", "secret", "password", "token", "credential", "credentials"}
 _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
@@ -37,7 +40,7 @@ class Run:
             "run": self.store.run_id,
             "state": "running",
             "command": command,
-            "arguments": list(argv),
+            "arguments": without_secrets(argv),
             "started": started.isoformat(timespec="seconds"),
             "machine": {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **_versions()},
@@ -75,6 +78,23 @@ class Run:
         if self._lock is not None:
             shutil.rmtree(self.store.temporary_folder, ignore_errors=True)
             os.close(self._lock)
+
+
+def without_secrets(argv: Sequence[str]) -> list[str]:
+    """Return command-line arguments with `***` for the values of options that are keys, tokens, passwords and the like."""
+    shown: list[str] = []
+    hide_next = False
+    for argument in argv:
+        name, equals, _ = argument.partition("=")
+        is_option = name.startswith("--")
+        if hide_next and not is_option:
+            shown.append("***")
+            continue
+        words = re.split(r"[-_]+", name.lower())
+        is_secret = is_option and (bool(_SECRET_WORDS & set(words)) or name.endswith("connection_string"))
+        shown.append(f"{name}=***" if is_secret and equals else argument)
+        hide_next = is_secret and not equals
+    return shown
 
 
 def clean_dead_runs(store: Store) -> None:

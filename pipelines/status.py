@@ -6,6 +6,7 @@ encode-once status --store my-store
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ import pyarrow as pa
 
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
-from pipelines.options import Parser
+from pipelines.options import BEAM_EPILOG, Parser, check_path
 from transforms import files
-from transforms.layout import BlockName, Listing, read_metadata
+from transforms.layout import BlockName, Listing, read_metadata, shard_path_key
 from transforms.store import Store, open_store, said_in_one_line
 
 _FOOTER_THREADS = 8
@@ -34,6 +35,7 @@ class FolderStatus:
         damaged: blocks that cannot be read.
         missing: units of the encoder's codes without all of these labels (labels only).
         stale: (path, why, key) of shards that changed or are gone since (codes only). Their rows are still there.
+        twice: (path, keys) of shards that were read by several sets of options: their rows are there as often (codes only).
     """
 
     folder: str
@@ -45,20 +47,26 @@ class FolderStatus:
     damaged: int = 0
     missing: int = 0
     stale: tuple[tuple[str, str, str], ...] = ()
+    twice: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def run(argv: Sequence[str]) -> list[FolderStatus]:
     """Print a store's status and return it."""
-    parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.")
+    parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.", BEAM_EPILOG)
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
     parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
+    parser.add_argument("--json", action="store_true", help="print it as JSON, a list of folders, for programs")
     options, beam_args = parser.parse_known_args(list(argv))
+    check_path("--store", options.store)
     check_options(beam_args, parser)
     prepare_files([options.store, options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
     prepare_files([store.input_root or "several://"], beam_args)  # no root: the shards have none in common
     with said_in_one_line(store.root):
         found = store_status(store)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(status) for status in found], indent=2, ensure_ascii=False))
+        return found
     print(f"store {store.root}, shards below {store.input_root or '/'}")
     if not found:
         print("  empty: no codes, no labels")
@@ -75,6 +83,11 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
             print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
         for path, why, key in status.stale:
             print(f"  STALE: {path} {why}; its rows are still in the store, in all files {key}.*")
+        for path, keys in status.twice:
+            print(
+                f"  TWICE: {path} was read with different options (--text_field, --id_field, --format, --max_text_bytes); "
+                f"its rows are in the store {len(keys)} times, in all files {' and '.join(f'{key}.*' for key in keys)}"
+            )
     return found
 
 
@@ -86,7 +99,9 @@ def store_status(store: Store) -> list[FolderStatus]:
         listing = store.listing(folder)
         complete_units[name.partition("=")[2]] = _complete(listing)
         stale = _stale(store, folder, listing)
-        found.append(_folder_status(store, folder, listing, {key for _, _, key in stale}, stale=stale))
+        stale_keys = {key for _, _, key in stale}
+        twice = _twice(store, folder, listing, stale_keys)
+        found.append(_folder_status(store, folder, listing, stale_keys, stale=stale, twice=twice))
     for task in files.list_folders(store.path("labels")):
         for head in files.list_folders(store.path("labels", task)):
             folder = f"labels/{task}/{head}"
@@ -146,6 +161,22 @@ def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str,
         shards = [(name.shard, read_metadata(footer[0])["shard"]) for name, footer in zip(names, footers) if footer]
         whys = pool.map(lambda shard: _why_stale(store, shard[1]), shards)
         return tuple(sorted((shard["path"], why, key) for (key, shard), why in zip(shards, whys) if why))
+
+
+def _twice(
+    store: Store, folder: str, listing: Listing, stale_keys: set[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Group the keys of shards that have not changed: one path has two where it was read with other options."""
+    keys_of: dict[str, list[BlockName]] = {}
+    for name in _first_blocks(listing):
+        if name.shard not in stale_keys:
+            keys_of.setdefault(shard_path_key(name.shard), []).append(name)
+    found = []
+    for names in keys_of.values():
+        footer = _footer(store, folder, names[0]) if len(names) > 1 else None
+        if footer:
+            found.append((read_metadata(footer[0])["shard"]["path"], tuple(sorted(name.shard for name in names))))
+    return tuple(sorted(found))
 
 
 def _why_stale(store: Store, shard: dict) -> str | None:

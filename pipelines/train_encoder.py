@@ -17,6 +17,7 @@ from encoder.tasks import Task
 from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of
 from pipelines.labelled import draw_evenly, read_texts
+from pipelines.options import check_path
 from pipelines.task_folders import find_folders, read_task
 from pipelines.train_options import parse_train_encoder
 
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 def run(argv: Sequence[str]) -> Bundle:
     """Train a bundle, write its folder, return it."""
     options, how = parse_train_encoder(argv)
+    check_path("--output", options.output)
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
     check_free(output)

@@ -21,7 +21,7 @@ from heads import Head
 from heads.score import one_thread
 from pipelines.cli import main_of
 from pipelines.labelled import check_classes, read_labelled
-from pipelines.options import parse_train_head
+from pipelines.options import check_path, parse_train_head
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -85,12 +85,13 @@ def train_head(
 def run(argv: Sequence[str]) -> Head:
     """Train one head from files, write its folder, print its report, return it."""
     options = parse_train_head(argv)
+    check_path("--output", options.output)
+    heads.check_new(options.name, options.output)
     splits = {
         split: read_labelled(path, options.text_field, options.label_field, options.kind)
         for split in ("train", "validation", "test")
         if (path := getattr(options, split))
     }
-    heads.check_new(options.name, options.output)
     classes = check_classes(splits, options.kind)
     model = encoder.load(options.encoder, options.device, options.precision)
     source = {"data": options.source or Path(options.train).resolve().parent.name}

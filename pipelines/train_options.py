@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from encoder.train_options import TrainOptions
 from pipelines.bundle_options import add_bundle_arguments
-from pipelines.options import Parser, add_shared
+from pipelines.options import Parser, add_shared, count
 
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
@@ -69,7 +69,7 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     add_shared(data, "text_field", "label_field")
     data.add_argument(
         "--calibrate_rows",
-        type=int,
+        type=count,
         default=4000,
         metavar="N",
         help="texts the thresholds are fitted on, evenly over tasks and --unlabelled",

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_blocks import Checker, Damaged
 from pipelines.cli import main_of
-from pipelines.options import FORMATS, Parser
+from pipelines.options import BEAM_EPILOG, FORMATS, Parser, check_path
 from pipelines.planning import find_encoder, reading_options
 from transforms import files
 from transforms.blocks import ReadOptions
@@ -44,7 +44,9 @@ class Verification:
 
 def run(argv: Sequence[str]) -> Verification:
     """Verify a store, print what is wrong, return it."""
-    parser = Parser("encode-once verify", "Read a store again and prove that it is whole; exit code 1 where it is not.")
+    parser = Parser(
+        "encode-once verify", "Read a store again and prove that it is whole; exit code 1 where it is not.", BEAM_EPILOG
+    )
     parser.add_argument("--store", required=True, metavar="DIR", help="the store")
     parser.add_argument(
         "--input", nargs="+", metavar="PATTERN", help="read these shards again too and account for every row"
@@ -59,6 +61,9 @@ def run(argv: Sequence[str]) -> Verification:
     )
     options, beam_args = parser.parse_known_args(list(argv))
     reading = reading_options(options)
+    check_path("--store", options.store)
+    for pattern in options.input or ():
+        check_path("--input", pattern)
     check_options(beam_args, parser)
     prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)

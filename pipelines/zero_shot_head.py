@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ import heads
 from heads import Head, zero_shot
 from pipelines.cli import main_of
 from pipelines.labelled import DataError, read_labelled, sample_texts
-from pipelines.options import OptionError, Parser, add_shared
+from pipelines.options import OptionError, Parser, add_shared, check_path, count
+
+_log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Head:
@@ -29,9 +32,16 @@ def run(argv: Sequence[str]) -> Head:
     if bad := [template for template in options.templates if "{}" not in template]:
         raise OptionError(f"--templates needs a {{}} where the label's name goes, not {bad[0]!r}")
     described = _read_descriptions(options.descriptions, labels) if options.descriptions else {}
+    check_path("--output", options.output)
     heads.check_new(options.task, options.output)
     measured = read_labelled(options.test, options.text_field, options.label_field, "single") if options.test else None
+    if measured and (unknown := sorted(set(measured[1]) - set(labels))):
+        _log.warning("%s has labels that are not among --labels: %s", options.test, ", ".join(unknown))
     texts = sample_texts(options.unlabelled, options.text_field, options.unlabelled_rows, seed=0)
+    if options.unlabelled and len(texts) < zero_shot.FEWEST_UNLABELLED:
+        raise DataError(
+            f"{len(texts)} unlabelled texts are too few; give {zero_shot.FEWEST_UNLABELLED} or more, or none"
+        )
     prompts = [zero_shot.prompts(label, described.get(label, ()), options.templates) for label in labels]
 
     model = encoder.load(options.encoder, options.device, options.precision)
@@ -100,9 +110,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="files of texts to be labelled: mostly a better head",
+        help="files of texts to be labelled, 64 or more: mostly a better head",
     )
-    parser.add_argument("--unlabelled_rows", type=int, default=2000, metavar="N", help="texts sampled from them")
+    parser.add_argument("--unlabelled_rows", type=count, default=2000, metavar="N", help="texts sampled from them")
     parser.add_argument(
         "--test", metavar="FILE", help="labelled rows the head is measured on; nothing is learned of them"
     )

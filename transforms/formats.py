@@ -39,6 +39,30 @@ COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
     ".bz2": "bz2",
     ".xz": "xz",
 }
+# Known not to be text; under "auto" they are refused, so that no archive is encoded line by line.
+FOREIGN_SUFFIXES = frozenset(
+    suffix
+    for family in (
+        (".7z", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".zip"),
+        (
+            ".arrow",
+            ".avro",
+            ".feather",
+            ".h5",
+            ".npy",
+            ".npz",
+            ".orc",
+            ".pickle",
+            ".pkl",
+            ".pt",
+            ".safetensors",
+            ".sqlite",
+        ),
+        (".doc", ".docx", ".epub", ".odt", ".pdf", ".xls", ".xlsx"),
+        (".jpeg", ".jpg", ".png"),
+    )
+    for suffix in family
+)
 READ_BYTES = 1 << 16
 
 
@@ -55,11 +79,17 @@ def detect(path: str, format: FormatName = "auto") -> Format:
     """Tell a shard's format from its file name; a ``format`` other than "auto" overrides the kind, not the compression.
 
     A name without a known ending is taken for text. CSV and TSV are never split, as a quoted field may hold newlines.
+
+    Raises:
+        ValueError: the ending is known to be of something else, an archive for example, and ``format`` does not say what
+            it holds.
     """
     stem, suffix = os.path.splitext(path.lower())
     compression = COMPRESSION_OF_SUFFIX.get(suffix)
     if compression:
         suffix = os.path.splitext(stem)[1]
+    if format == "auto" and suffix in FOREIGN_SUFFIXES:
+        raise ValueError(f"{path} is not text ({suffix}); leave it out, or say with --format what it holds")
     kind = KIND_OF_SUFFIX.get(suffix, "text") if format == "auto" else format
     return Format(kind, compression, splittable=compression is None and kind not in ("csv", "tsv"))
 

@@ -161,7 +161,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
                 CutRules(**content["cut_rules"]),
                 files.absolute(input_root) if input_root else content["input_root"],
             )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     raise StoreError(
         f"{root} is a store of format {version} but this program knows format {FORMAT_VERSION}; "

@@ -177,7 +177,10 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions,
             if files.is_local(file.path) and not os.access(file.path, os.R_OK):
                 raise InputError(f"--input {file.path} cannot be read: permission denied")
             relative = _relative(file.path, input_root)
-            form = detect(file.path, options.format)
+            try:
+                form = detect(file.path, options.format)
+            except ValueError as error:
+                raise InputError(f"--input {error}") from None
             key = shard_key(relative, file.size_bytes, str(file.stamp), _reading(form, options))
             found[file.path] = Shard(file.path, relative, file.size_bytes, file.stamp, form, key)
     return sorted(found.values(), key=lambda shard: shard.path)

@@ -60,7 +60,7 @@ def test_random_store_is_readable_by_label(tiny_bundle, tiny_heads, tmp_path):
 def test_kernels_rivals_give_what_the_head_gives():
     head = kernel.random_head(64, 5)
     codes = np.random.default_rng(0).integers(0, 256, (3000, 8), np.uint8)
-    np.testing.assert_allclose(kernel.numpy_logits(head, codes), head.logits(codes), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(kernel.numpy_logits(head)(codes), head.logits(codes), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -67,7 +68,10 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
     [
         (["--heads", "moood"], "unknown head 'moood'"),
         (["--encoder", "/no/such/bundle"], "is not a model"),
-        (["--encoder", "default", "--heads", "sentiment", "all"], "--heads takes names of heads, or all, or none"),
+        (
+            ["--encoder", "default", "--heads", "sentiment", "none"],
+            "--heads takes heads or none, not both: sentiment none",
+        ),
         (["--max_reject_share", "2"], "--max_reject_share must lie between 0 and 1, not 2.0"),
         (["--block_rows", "0"], "--block_rows must be at least 1, not 0"),
         (["--runer", "FlinkRunner"], "unknown option '--runer'; encode-once annotate --help lists ours"),
@@ -79,6 +83,12 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
             "unknown option '--no_such'; encode-once annotate --help lists ours",
         ),
         (["--id_field", "text"], "name two different fields"),
+        (["--input", ""], "--input is empty"),
+        (["--input_root", " "], "--input_root is empty"),
+        (["--direct_num_workers", "two"], "--direct_num_workers: invalid int value: 'two' (an option of Beam's)"),
+        (["--runner"], "argument --runner: expected one argument"),
+        (["--runner", "NoSuch"], "--runner: Unexpected pipeline runner: NoSuch"),
+        (["--runner", "PortableRunner", "--environment_type", "PROCESS"], "process_command is required"),
     ],
 )
 def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model, one_text, arguments, message):
@@ -86,6 +96,51 @@ def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model,
     assert code == 2
     assert message in said.splitlines()[-1]
     assert not (tmp_path / "s").exists()
+
+
+def test_an_empty_store_is_not_the_working_directory(capsys, tmp_path, one_text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in (["annotate", "--input", one_text], ["label"], ["status"], ["verify"]):
+        assert cli.main([*command, "--store", ""]) == 2
+        assert "--store is empty" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_an_archive_is_not_encoded_line_by_line(capsys, tmp_path, no_model, one_text, tiny_bundle):
+    for name in ("b.zip", "c.tar.gz"):
+        (tmp_path / "in" / name).write_bytes(b"PK")
+        code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
+        assert code == 2
+        assert f"{name} is not text" in said
+        (tmp_path / "in" / name).unlink()
+
+
+def test_all_heads_may_stand_beside_others(tmp_path):
+    import heads
+    from pipelines import planning
+    from pipelines.options import AnnotateOptions
+
+    mine = heads.load("sentiment")
+    dataclasses.replace(mine, task="mine").save(tmp_path / "mine")
+    bundle = planning.find_encoder("default", str(tmp_path))
+
+    def tasks(*names: str) -> list[str]:
+        return [head.task for head in planning.find_heads(AnnotateOptions(str(tmp_path), heads=names), bundle)]
+
+    assert tasks("all", str(tmp_path / "mine")) == [*heads.bundled(), "mine"]
+    assert sorted(tasks("all", "sentiment")) == heads.bundled()
+    mine.save(tmp_path / "other")
+    with pytest.raises(heads.HeadError, match="two heads are for task 'sentiment'"):
+        tasks("all", str(tmp_path / "other"))
+
+
+def test_dry_run_with_a_value_is_the_runners():
+    from pipelines.options import parse_annotate
+
+    given = ["--input", "a", "--store", "s"]
+    assert parse_annotate([*given, "--dry_run"], "annotate").dry_run
+    options = parse_annotate([*given, "--dry_run=True"], "annotate")
+    assert (options.dry_run, options.beam_args) == (False, ("--dry_run=True",))
 
 
 def test_a_job_server_may_know_options_that_beam_does_not():
@@ -125,10 +180,10 @@ def test_an_input_root_above_no_shard_is_refused(capsys, tmp_path, one_text, tin
     assert f"no shard lies below --input_root {tmp_path}/elsewhere" in said
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 1}', b"\xff\xfe{"])
 def test_a_damaged_store_file_is_said_in_one_line(capsys, tmp_path, one_text, tiny_bundle, content):
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "store.json").write_text(content)
+    (tmp_path / "s" / "store.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
     assert code == 2
     assert "store.json cannot be read" in said

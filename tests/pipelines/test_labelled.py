@@ -63,6 +63,21 @@ def test_half_an_emoji_is_left_out_as_annotate_leaves_it_out(tmp_path, caplog):
     assert read_texts(str(tmp_path / "rows.jsonl"), "text") == ["b"]
 
 
+def test_texts_that_are_not_utf8_are_left_out(tmp_path, caplog):
+    (tmp_path / "texts.txt").write_bytes(b"one\ncaf\xe9\n\ntwo\n")
+    (tmp_path / "texts.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": "two"}\n{"text": null}\n')
+    assert read_texts(str(tmp_path / "texts.txt"), "text") == ["one", "two"]
+    assert "texts.txt: 1 of 3 texts are not UTF-8 and are left out" in caplog.text
+    assert read_texts(str(tmp_path / "texts.jsonl"), "text") == ["two"]
+
+
+@pytest.mark.parametrize(("line", "said"), [("{", "line 2 is not JSON"), ("3", "line 2 is not a JSON object")])
+def test_a_damaged_line_is_named(tmp_path, line, said):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "x"}\n' + line + "\n")
+    with pytest.raises(DataError, match=said):
+        read_labelled(str(tmp_path / "rows.jsonl"), "text", "label", "single")
+
+
 def test_a_damaged_stream_is_said(tmp_path):
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a", "label": "x"}\n' * 1000)[:-20])
     with pytest.raises(DataError, match=r"rows\.jsonl\.gz cannot be read: the gzip stream ends early"):

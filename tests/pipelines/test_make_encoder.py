@@ -6,6 +6,7 @@ import encoder
 from encoder import EncoderError
 from pipelines import annotate, make_encoder
 from pipelines.labelled import DataError
+from pipelines.options import OptionError
 from tests.conftest import random_texts
 
 
@@ -42,6 +43,7 @@ def test_a_made_encoder_annotates(tiny_base, sample, tmp_path, capsys):
         (["--pooling", "middle"], EncoderError, "choose from cls, mean, max, last, first_K"),
         (["--base", "/no/such/model"], EncoderError, "is not a model"),
         (["--bits", "33"], EncoderError, "multiple of 8"),
+        (["--output", ""], OptionError, "--output is empty"),
     ],
 )
 def test_what_cannot_be_made_is_said_and_nothing_written(tiny_base, sample, tmp_path, more, error, message):
@@ -49,3 +51,20 @@ def test_what_cannot_be_made_is_said_and_nothing_written(tiny_base, sample, tmp_
     with pytest.raises(error, match=message):
         make_encoder.run([*arguments, *more])
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    arguments = ["--calibrate", "/no/such", "--output"]
+    with pytest.raises(EncoderError, match=f"{tmp_path}/file is not a folder that one may write to"):
+        make_encoder.run([*arguments, f"{tmp_path}/file/mine"])
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(EncoderError, match=f"{tmp_path} is not a folder that one may write to"):
+        make_encoder.run([*arguments, f"{tmp_path}/new/mine"])
+
+
+def test_counts_below_zero_are_a_usage_error(tmp_path, capsys):
+    for more in (["--seed", "-1"], ["--calibrate_rows", "-3"], ["--calibrate_rows", "x"]):
+        with pytest.raises(SystemExit):
+            make_encoder.run(["--calibrate", "f", "--output", f"{tmp_path}/mine", *more])
+        assert f"must be a whole number, 0 or more, not {more[1]!r}" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 
 import pyarrow as pa
@@ -144,6 +146,33 @@ def test_status_counts_and_tells_what_is_stale(store, tmp_path, capsys):
     assert "STALE: a.txt is gone" in capsys.readouterr().out
 
 
+def test_a_shard_read_with_other_options_is_in_the_store_twice_and_said_to_be(annotate_tiny, tmp_path, capsys, caplog):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"text": "good film", "id": "x"}\n')
+    (tmp_path / "in" / "b.txt").write_text("good film\n")
+    annotate_tiny("--id_field", "id", heads=["mood"])
+    assert "has not changed" not in caplog.text
+    annotate_tiny(heads=["mood"])
+    assert "a.jsonl has not changed, but the store has it as read with other options" in caplog.text
+    capsys.readouterr()
+    codes, labels = status.run(["--store", str(tmp_path / "store")])
+    ((path, keys),) = codes.twice
+    assert (path, len(keys), codes.stale) == ("a.jsonl", 2, ())
+    assert "TWICE: a.jsonl was read with different options" in capsys.readouterr().out
+    for stale in (tmp_path / "store").rglob(f"{keys[0]}.*"):
+        stale.unlink()
+    codes, labels = status.run(["--store", str(tmp_path / "store")])
+    assert (codes.twice, codes.documents, labels.documents) == ((), 2, 2)
+
+
+def test_verify_says_where_a_shard_may_have_been_read_otherwise(store, tmp_path):
+    found = problems(store, "--input", f"{tmp_path}/in", "--max_text_bytes", "9")
+    assert len(found) == 9
+    assert all(
+        "the path is there, but the shard changed since, or was read with other options" in said for said in found
+    )
+
+
 def test_what_is_left_of_a_shard_that_changed_is_stale_not_incomplete(annotate_tiny, tmp_path, capsys):
     """No run goes on with it: its key is of a version that is no more."""
     (tmp_path / "in").mkdir()
@@ -217,6 +246,13 @@ def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):
     assert codes.incomplete == 1
     assert sum(found.missing for found in labels) == 1
     assert "INCOMPLETE: 1 units" in capsys.readouterr().out
+
+
+def test_status_for_programs_is_json(store, capsys):
+    (found, *_) = status.run(["--store", str(store), "--json"])
+    (shown, *_) = json.loads(capsys.readouterr().out)
+    assert shown == json.loads(json.dumps(dataclasses.asdict(found)))
+    assert shown["documents"] == 162
 
 
 def test_an_empty_store_has_an_empty_status(tmp_path, capsys):
