@@ -32,6 +32,10 @@ class EncoderError(ValueError):
     """Say why an encoder cannot be described, made or loaded."""
 
 
+class Diverged(EncoderError):
+    """Say that what is trained is no number any more, or too large: this training cannot go on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Base:
     """A base model on this machine.

@@ -24,7 +24,7 @@ def shares(sizes: Sequence[int], power: float, unlabelled: int = 0, unlabelled_s
 
     With `unlabelled` texts, a last source of its own takes `unlabelled_share` of all draws.
     """
-    weights = np.asarray(sizes, np.float64) ** power
+    weights = (np.asarray(sizes, np.float64) / max(sizes)) ** power  # a large power of large sizes would overflow
     weights /= weights.sum()
     if not unlabelled or not unlabelled_share:
         return weights

@@ -53,8 +53,13 @@ class Task:
             raise EncoderError(f"task {self.name}: the training rows have one class only; training needs two")
         if self.kind == "multi" and not targets.any():
             raise EncoderError(f"task {self.name}: no training row has a label")
-        if self.kind == "regression" and not targets.std() > 0:
-            raise EncoderError(f"task {self.name}: all training rows have the same value {targets[0]}")
+        if self.kind == "regression":
+            if targets.min() == targets.max():
+                raise EncoderError(f"task {self.name}: all training rows have the same value {targets[0]}")
+            with np.errstate(over="ignore"):
+                spread = targets.std()
+            if not np.isfinite(spread):
+                raise EncoderError(f"task {self.name}: its values are too large: up to {np.abs(targets).max():g}")
 
     @property
     def outputs(self) -> int:

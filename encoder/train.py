@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from encoder import checkpoint, warm_start
-from encoder.base import EncoderError
+from encoder.base import Diverged, EncoderError
+from encoder.batch_loss import KEEP, REBUILD
 from encoder.bundle import Bundle, default_overlap
 from encoder.calibrate import check_sample, first_projection, mean_thresholds
 from encoder.encode import Encoder
@@ -32,7 +33,7 @@ from encoder.tasks import Task, digest
 from encoder.tokenize import Tokenizer
 from encoder.train_options import TrainOptions
 from encoder.trainable import learned_adapter
-from encoder.trainer import Diverged, Progress, Trainer
+from encoder.trainer import Progress, Trainer
 
 
 def train(
@@ -95,13 +96,13 @@ def train(
         run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, chosen, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
+            untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)
+            adapter = learned_adapter(student.learned, untouched, options)
+            projection = student.bit_layer.projection(options.average)
         except Diverged:
             if checkpoint_folder is not None:
                 checkpoint.remove(checkpoint_folder)  # the same call would come to the same end
             raise
-        untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)
-        adapter = learned_adapter(student.learned, untouched, options)
-        projection = student.bit_layer.projection(options.average)
     cut = dataclasses.replace(raw, adapter=adapter)
     if projection is not None:
         cut = dataclasses.replace(cut, bits=projection.shape[1], projection=projection, thresholds=projection[0] * 0)
@@ -139,6 +140,8 @@ def _start(
 def _check_names(tasks: list[Task]) -> None:
     if not tasks:
         raise EncoderError("training needs at least one task")
+    if taken := sorted({task.name for task in tasks} & {KEEP, REBUILD}):
+        raise EncoderError(f"a task cannot be called {taken[0]!r}, as a term of the loss is; rename its folder")
     name, times = Counter(task.name for task in tasks).most_common(1)[0]
     if times > 1:
         raise EncoderError(f"task {name!r} is named twice; name each task once")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from encoder.adapter import Adapter, difference_tensors, low_rank_tensors
-from encoder.base import EncoderError
+from encoder.base import Diverged, EncoderError
 from encoder.model import layers_of
 from encoder.train_options import TrainOptions
 
@@ -95,5 +95,5 @@ def learned_adapter(learned: dict[str, torch.Tensor], base: torch.nn.Module, opt
         )
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise EncoderError(f"{name} grew beyond float16; take a smaller learning rate")
+            raise Diverged(f"{name} grew beyond float16; take a smaller learning rate")
     return Adapter(tensors)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from encoder import checkpoint, sampling
-from encoder.base import EncoderError
+from encoder.base import Diverged, EncoderError
 from encoder.batch_loss import BatchLoss
 from encoder.student import Student
 from encoder.tasks import Task
@@ -191,7 +191,3 @@ class Trainer:
                 self._optimizer.state[parameter] = step | {k: t.to(parameter.device) for k, t in kept.items()}
         self.step, self.best_step = state["step"], state["best_step"]
         self.history, self._loss.sums = state["history"], state["sums"]
-
-
-class Diverged(EncoderError):
-    """Say that a loss is no number any more: this training cannot go on."""

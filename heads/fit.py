@@ -185,6 +185,8 @@ def _best_on_validation(
             worse += 1
             if worse == PATIENCE:
                 break
+    if best is None:
+        raise HeadError("no head can be fitted: with every strength its figure on validation rows is no number")
     return best
 
 

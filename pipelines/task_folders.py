@@ -53,17 +53,7 @@ def read_task(folder: Path, text_field: str = "text", label_field: str = "label"
         DataError: a split that cannot be read, a label that `info.json` does not list or that only validation rows have,
             one class only.
     """
-    try:
-        info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
-        listed = [str(label) for label in info.get("labels") or ()]
-        kind = info.get("kind")
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{folder / 'info.json'} cannot be read: {error}") from None
-    if kind is not None and kind not in _KINDS:
-        raise DataError(f"{folder / 'info.json'} says kind {kind!r}; choose from {', '.join(_KINDS)}")
-    if len(set(listed)) < len(listed):
-        raise DataError(f"{folder / 'info.json'} lists a label twice")
-    kind = _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed))
+    kind, listed = read_info(folder, label_field)
     splits = {s: read_labelled(str(folder / f"{s}.parquet"), text_field, label_field, kind) for s in SPLITS}
     if listed and kind != "regression":
         for split, (_, labels) in splits.items():
@@ -75,6 +65,25 @@ def read_task(folder: Path, text_field: str = "text", label_field: str = "label"
     except (DataError, HeadError) as error:
         raise DataError(f"task {folder.name}: {error}") from None
     return Task(folder.name, kind, classes, rows["train"], rows["validation"])
+
+
+def read_info(folder: Path, label_field: str = "label") -> tuple[str, list[str]]:
+    """Read `info.json`: a task's kind, guessed from its training labels where it is not said, and the labels listed.
+
+    Raises:
+        DataError: it cannot be read, is of no known kind, or lists a label twice.
+    """
+    try:
+        info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
+        listed = [str(label) for label in info.get("labels") or ()]
+        kind = info.get("kind")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{folder / 'info.json'} cannot be read: {error}") from None
+    if kind is not None and not (isinstance(kind, str) and kind in _KINDS):
+        raise DataError(f"{folder / 'info.json'} says kind {kind!r}; choose from {', '.join(_KINDS)}")
+    if len(set(listed)) < len(listed):
+        raise DataError(f"{folder / 'info.json'} lists a label twice")
+    return _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed)), listed
 
 
 def _guess_kind(path: Path, label_field: str, has_classes: bool) -> str:

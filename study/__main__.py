@@ -30,6 +30,7 @@ from study.context import Study
 from study.settings import Settings
 
 UNLABELLED = "gutenberg_paragraphs.parquet"
+FEWEST_SHOTS = 4
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -104,6 +105,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
     elif choose_device(options.device or settings.device).type == "cpu":
         settings = settings.on_a_processor()
     asked = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
+    if len(set(asked.get("tasks", ()))) < len(asked.get("tasks", ())):
+        raise ValueError(f"--tasks names a task twice: {' '.join(asked['tasks'])}")
+    if any(shots < FEWEST_SHOTS for shots in asked.get("shots", ())):
+        raise ValueError(f"--shots needs {FEWEST_SHOTS} or more: a quarter of them chooses a head's strength")
     return dataclasses.replace(settings, **{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
 
 

@@ -111,6 +111,11 @@ class Features:
         self.key = {"encoder": bundle.fingerprint, "task": task.digest}
         self.key |= {"precision": settings.precision, "device": settings.device}
 
+    @functools.cached_property
+    def width(self) -> int:
+        """Return the width of one layer."""
+        return hidden_size(find(self._bundle.base_id).config())
+
     def floats(self, split: str) -> np.ndarray:
         """Return features (n, dim) float32."""
         return self._arrays(split)["floats"]

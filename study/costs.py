@@ -19,7 +19,7 @@ from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
 
-COSTS = Step("costs", 1)
+COSTS = Step("costs", 2)
 OURS = "encoder and heads"
 HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again
 
@@ -36,8 +36,15 @@ def cost(model: dict[str, float], tasks: int) -> float:
     return model["shared"] + tasks * model["each"]
 
 
+def cheaper_up_to(ours: dict[str, float], rival: dict[str, float]) -> int | None:
+    """Return the most tasks with which ours costs no more than the rival; None where there is no such number, or no end."""
+    if ours["each"] <= rival["each"] or cost(ours, 1) > cost(rival, 1):
+        return None
+    return math.floor((rival["shared"] - ours["shared"]) / (ours["each"] - rival["each"]))
+
+
 def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
-    """Return the fewest tasks with which ours costs no more than the rival; None where it never does for good."""
+    """Return the fewest tasks from which on ours costs no more than the rival; None where it never does for good."""
     if ours["each"] >= rival["each"]:
         return None
     if cost(ours, 1) <= cost(rival, 1):
@@ -93,9 +100,10 @@ def _measure(study: Study) -> dict[str, Any]:
         "ours": OURS,
         "models": models,
         "break_even": {name: break_even(models[OURS], model) for name, model in models.items() if name != OURS},
+        "cheaper_up_to": {name: cheaper_up_to(models[OURS], model) for name, model in models.items() if name != OURS},
         "ten_over_one": cost(models[OURS], 10) / cost(models[OURS], 1),
         "documents": len(texts),
         "rounds": settings.rounds,
-        "seconds": timing.seconds,
+        "round_seconds": timing.seconds,
         "machine": f"{machine.line()}; {ours.device}, {str(ours.dtype).removeprefix('torch.')}",
     }

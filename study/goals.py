@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from study.measure import ALL_LAYERS, LAST_LAYER
@@ -95,7 +94,7 @@ def _bits(results: dict) -> Goal:
     asks = f"bits against the same encoder's floats: at most {100 * BITS_LOSS:g} points lost on average at {GOAL_BITS:,} bits"
     for step, of in (("trained_size", "trained encoder"), ("size", "frozen base alone")):
         records = [r for r in records_of(results, step) if r["method"] == "ITQ rotation"]
-        best = best_method([r for r in records if r["bytes"] * 8 == GOAL_BITS])
+        best = [r for r in records if r["bytes"] * 8 == GOAL_BITS]
         floats = select(records_of(results, step), method="float32")
         if best and floats:
             note = f"{of}, {best[0]['method']}"
@@ -103,18 +102,6 @@ def _bits(results: dict) -> Goal:
                 asks, best, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.1f} points ({n})")
             )
     return Goal(asks, "–", None)
-
-
-def best_method(records: Sequence[Record]) -> list[Record]:
-    """Return the records of the method that does best on validation rows: the test split chooses nothing."""
-    methods = {record["method"] for record in records}
-    if not methods:
-        return []
-
-    def validation(method: str) -> float:
-        return mean([r | {"value": r["validation"]} for r in select(records, method=method)]).value
-
-    return select(records, method=max(sorted(methods), key=validation))
 
 
 def _costs(results: dict) -> list[Goal]:
@@ -139,6 +126,11 @@ def _compare(asks: str, ours: list[Record], theirs: list[Record], judge) -> Goal
     a, b = mean(ours, shared), mean(theirs, shared)
     met, how = judge(a.value, b.value)
     spread = "" if a.spread is None else f" ± {100 * a.spread:.1f}"
-    return Goal(
-        asks, f"{100 * a.value:.1f}{spread} against {100 * b.value:.1f} on {len(shared)} tasks: {how}", bool(met)
-    )
+    measured = f"{100 * a.value:.1f}{spread} against {100 * b.value:.1f} on {len(shared)} tasks: {how}"
+    if len(shared) > 2:  # does it hang on one task?
+        for task in sorted(shared):
+            others = shared - {task}
+            other, without = judge(mean(ours, others).value, mean(theirs, others).value)
+            if other != met:
+                measured += f"; {without} without {task}"
+    return Goal(asks, measured, bool(met))

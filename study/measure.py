@@ -60,7 +60,7 @@ def encoder_records(
 
 def view(study: Study, features: Features, layers: str, code: str) -> tuple[dict[str, Any], Inputs]:
     """Take floats or bits of all layers or of the last one: what it follows from, and a function of the split."""
-    width = study.width if layers == LAST_LAYER else None
+    width = features.width if layers == LAST_LAYER else None
     key = features.key | {"code": code, "last_columns": width}
 
     def inputs(split: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _how(figures: dict[str, Any]) -> str:
         "text (`reuters_topics`) micro F1, in %; macro F1 is in the JSON. A head is fitted as `train-head` fits it, on bits "
         "or on standardised floats, its strength chosen on validation rows. All choices are made on "
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
-        f"this mean over seeds ({', '.join(map(str, s['seeds']))}; rivals {', '.join(map(str, s['rival_seeds']))}). Where "
+        f"this mean over seeds ({_seeds(s['seeds'])}; of rivals {_seeds(s['rival_seeds'])}). Where "
         "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it."
     )
     lines = [
@@ -94,7 +95,9 @@ def _how(figures: dict[str, Any]) -> str:
             + (", with unlabelled prose beside the tasks." if s["unlabelled"] else ".")
         ),
         bullet(f"Machine: {' and '.join(machines) or '–'}."),
-        bullet(f"Minutes of work a step: {minutes or 'none was run'}."),
+        bullet(
+            f"Minutes of work a step rests on: {minutes or 'none was run'}. What several share may be counted with each."
+        ),
     ]
     if "trained" in steps:
         groups = "; ".join(", ".join(group) for group in steps["trained"]["plan"])
@@ -107,9 +110,14 @@ def _how(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]} alone" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
 _KINDS_TEXT = (
     "`movie_reviews_long` is film sentiment as well and goes with sst2; `tweet_sentiment`, opinions in another kind of text, "
-    "stays in when they are out, and they when it is out."
+    "stays in when they are out, and they when it is out. The frozen encoder's thresholds are means over training texts of all "
+    "tasks, those of an encoder without a group over texts of the other tasks alone, which is a little harder."
 )
 
 

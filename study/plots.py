@@ -38,25 +38,30 @@ def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
 def costs(
     found: dict[str, Any], curves: Sequence[tuple[str, dict[str, float]]], tasks: Sequence[str], path: Path
 ) -> str:
-    """Draw cost a document, and mean accuracy over the first T tasks, against T; returns the file's name, or why not."""
+    """Draw cost a document, and mean accuracy over the first T tasks, against T; returns the file's name, or why not.
+
+    Accuracies are over the tasks that all curves have figures for; a name has one colour in both panels.
+    """
     figure = _figure((10, 4.2))
     if isinstance(figure, str):
         return figure
     left, right = figure.subplots(1, 2)
     counts = list(range(1, len(tasks) + 1))
-    for number, (name, model) in enumerate(found["models"].items()):
+    names = list(dict.fromkeys([*found["models"], *(name for name, _ in curves)]))
+    styles = {
+        name: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "markersize": 4}
+        for number, name in enumerate(names)
+    }
+    for name, model in found["models"].items():
         values = [1000 * (model["shared"] + count * model["each"]) for count in counts]
-        left.plot(
-            counts, values, label=name, color=COLOURS[number % len(COLOURS)], marker=MARKERS[number], markersize=4
-        )
+        left.plot(counts, values, label=name, **styles[name])
     left.set(xlabel="tasks", ylabel="ms a document", yscale="log", title="cost")
-    for number, (name, values) in enumerate(curves):
-        known = [values[task] for task in tasks if task in values]
-        if len(known) == len(tasks):
-            means = [100 * statistics.fmean(known[:count]) for count in counts]
-            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-            right.plot(counts, means, label=name, markersize=4, **style)
-    right.set(xlabel="tasks", ylabel="mean accuracy over the first T tasks, %", title="accuracy")
+    shared = [task for task in tasks if all(task in values for _, values in curves)]
+    for name, values in curves if shared else ():
+        means = [100 * statistics.fmean(values[task] for task in shared[:count]) for count in range(1, len(shared) + 1)]
+        right.plot(range(1, len(shared) + 1), means, label=name, **styles[name])
+    title = "accuracy" if len(shared) == len(tasks) else f"accuracy, the {len(shared)} tasks that all have figures for"
+    right.set(xlabel="tasks", ylabel="mean accuracy over the first T tasks, %", title=title)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:

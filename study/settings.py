@@ -112,7 +112,6 @@ class Settings:
             trained_poolings=0,
             learned_sizes=(),
             rates=(5e-5, 1e-4),
-            student_rates=(1e-4,),
             epochs=3,
             cost_documents=512,
             long_rows=1000,

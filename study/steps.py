@@ -37,8 +37,7 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     folder = study.settings.work / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    key = _key(study)
-    paths = {name: folder / f"{name}-{key}.json" for name in STEPS}
+    paths = {name: folder / f"{name}-{_key(study, name)}.json" for name in STEPS}
     for name, (module, function, about) in STEPS.items():
         if name in asked:
             path = paths[name]
@@ -57,12 +56,14 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
-def _key(study: Study) -> str:
-    """Return a hash of settings, rows and the defaults of training."""
+def _key(study: Study, step: str) -> str:
+    """Return a hash of settings, rows and the defaults of training, and for the rivals of which tasks they are trained for."""
     decisive = [
         study.settings.decisive(),
         {name: task.digest for name, task in study.tasks.items()},
         digest([], study.unlabelled),
         dataclasses.asdict(TrainOptions()),
     ]
+    if step == "rivals":
+        decisive.append(sorted(set(study.settings.rival_tasks) & set(study.tasks)))
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

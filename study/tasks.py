@@ -14,6 +14,7 @@ import numpy as np
 from encoder.tasks import Rows, Task
 from heads.labels import to_targets
 from pipelines.labelled import DataError, read_labelled
+from pipelines.task_folders import read_info
 from study.settings import Settings
 
 SPLITS = ("train", "validation", "test")
@@ -111,17 +112,17 @@ def restrict(split: Split, kind: str, known: set[str]) -> tuple[Split, list[int]
 
 def read(folder: Path, settings: Settings) -> Labelled:
     """Read a task's folder; of each split a sample of the settings' rows, the same one every time."""
-    info_path = folder / "info.json"
-    if not info_path.is_file():
+    if not (folder / "info.json").is_file():
         raise DataError(f"{folder} holds no info.json; --data needs the folder of labelled tasks")
-    info = json.loads(info_path.read_text(encoding="utf-8"))
-    kind = "multi" if info.get("kind") in ("multi", "multilabel") else "single"
+    kind, labels = read_info(folder)
+    if kind == "regression":
+        raise DataError(f"task {folder.name} is a regression; the study compares single and multi-label tasks")
     most = {"train": settings.train_rows, "validation": settings.validation_rows, "test": settings.test_rows}
     splits = {}
     for name in SPLITS:
         split = Split(*read_labelled(str(folder / f"{name}.parquet"), "text", "label", kind))
         splits[name] = split.take(np.random.default_rng(0).permutation(len(split))[: most[name]])
-    return make(folder.name, kind, info["labels"], splits)
+    return make(folder.name, kind, labels or sorted(label_names(splits["train"].labels, kind)), splits)
 
 
 def held_out_plan(tasks: Sequence[str]) -> list[tuple[str, ...]]:

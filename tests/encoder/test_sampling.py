@@ -19,6 +19,10 @@ def test_tasks_are_drawn_by_their_size_to_a_power(power, expected):
     np.testing.assert_allclose(shares([100, 900], power), expected)
 
 
+def test_a_large_power_of_large_sizes_draws_the_largest_alone():
+    np.testing.assert_allclose(shares([45_000, 1_400], 400), [1, 0])
+
+
 def test_unlabelled_texts_take_their_share_of_all_draws():
     np.testing.assert_allclose(shares([100, 900], 0.5, 10, 0.2), [0.2, 0.6, 0.2])
     np.testing.assert_allclose(shares([100, 900], 0.5, 0, 0.2), [0.25, 0.75])

@@ -16,12 +16,20 @@ from tests.encoder.labelled import make_task
         ("single", np.zeros(4, np.int64), "task loud: the training rows have one class only"),
         ("multi", np.zeros((4, 3), bool), "task loud: no training row has a label"),
         ("regression", np.full(4, 2.5), "task loud: all training rows have the same value 2.5"),
+        ("regression", np.array([1e200, -1e200, 0, 0]), "task loud: its values are too large: up to 1e"),
         ("single", np.zeros(3, np.int64), "as many targets as texts and at least one, not 3 and 4"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(kind, targets, message):
     with pytest.raises(EncoderError, match=message):
         dataclasses.replace(make_task(kind=kind), train=Rows(["good"] * 4, targets))
+
+
+def test_one_value_is_one_value_though_its_mean_is_rounded():
+    values = np.full(90, 0.1)
+    assert values.std() > 0
+    with pytest.raises(EncoderError, match=r"all training rows have the same value 0\.1"):
+        dataclasses.replace(make_task(kind="regression"), train=Rows(["good"] * 90, values))
 
 
 def test_an_empty_split_is_refused():

@@ -9,14 +9,15 @@ import torch
 import encoder
 from encoder import EncoderError, bits, checkpoint, objective, trainer, validation, warm_start
 from encoder.settings import BundleSettings
+from encoder.tokenize import Tokenizer
 from encoder.train import train
 from encoder.train_options import TrainOptions
-from encoder.validation import score
 from tests.conftest import random_texts
 from tests.encoder.labelled import make_task
 
 QUICK = TrainOptions(steps=12, head_steps=4, batch_texts=16, eval_steps=6, checkpoint_steps=4, eval_rows=40)
 TASKS = [make_task("loud", "single"), make_task("themes", "multi", seed=1), make_task("stars", "regression", seed=2)]
+UNEVEN = [make_task("loud", "single"), make_task("themes", "multi", train=70, seed=1)]
 SAMPLE = random_texts(100, seed=7)
 
 
@@ -234,8 +235,8 @@ def test_what_was_trained_is_written_down(tiny_base):
     assert set(record["history"][-1]) == {"step", "losses", "scores", "mean_score"}
 
 
-def test_scores_are_those_of_the_bits_the_bundle_stores(tiny_base, monkeypatch):
-    """Validation looks at signs: heads given the bundle's own codes say the same."""
+def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch):
+    """But for thresholds, which are means again with the final weights: the bits heads saw in training, not the base's."""
     kept = {}
     real = trainer.Trainer.run
 
@@ -244,13 +245,56 @@ def test_scores_are_those_of_the_bits_the_bundle_stores(tiny_base, monkeypatch):
         kept["student"] = self._student
 
     monkeypatch.setattr(trainer.Trainer, "run", run)
-    task = TASKS[0]
-    bundle = quick(tiny_base, tasks=[task], average=1.0, steps=30, eval_steps=17, head_steps=4)
-    codes = encoder.load(bundle, "cpu", "float32").encode(task.validation.texts[:40]).bits
-    signs = torch.from_numpy(bits.unpack(codes).astype(np.float32) * 2 - 1)
-    logits = kept["student"].logits(0, signs).detach().numpy()
-    best = max(entry["mean_score"] for entry in bundle.training["history"] if entry["step"] > 4)
-    assert score(logits, task.validation.targets[:40], "single") == pytest.approx(best, abs=0.15)
+    bundle = quick(tiny_base, tasks=TASKS[:1], average=1.0, steps=30, eval_steps=17, head_steps=4, learning_rate=3e-3)
+    texts = TASKS[0].validation.texts
+    windows = Tokenizer(tiny_base, 32, "", "truncate", 0, 0)(texts)
+    with torch.no_grad():
+        trained = kept["student"].signs(*kept["student"].lay_out(windows, np.arange(len(texts)))).numpy() > 0
+
+    def differ(made) -> float:
+        return float((bits.unpack(encoder.load(made, "cpu", "float32").encode(texts).bits) != trained).mean())
+
+    assert differ(bundle) < 0.5 * differ(dataclasses.replace(bundle, adapter=None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bit_dropout": 0.3},
+        {"weight_decay": 0.5},
+        {"sampling_power": 1.0},
+        {"dropout": 0.3},
+        {"train_tokens": 8},
+        {"precision": "bfloat16"},
+        {"gradient_norm": 1e-3},
+        {"head_learning_rate": 0.5},
+        {"warmup_share": 0.9},
+        {"unlabelled_share": 0.5},
+        {"keep": 0.0},
+        {"rebuild": 0.0},
+        {"seed": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_option_changes_what_is_learned(tiny_base, plain_adapter, change):
+    assert quick(tiny_base, tasks=UNEVEN, unlabelled=SAMPLE, **change).adapter.content != plain_adapter
+
+
+@pytest.fixture(scope="module")
+def plain_adapter(tiny_base):
+    """Give what is learned with no option changed; twice the same, or the test above says nothing."""
+    first, again = (quick(tiny_base, tasks=UNEVEN, unlabelled=SAMPLE).adapter.content for _ in range(2))
+    assert first == again
+    return first
+
+
+def test_weights_that_grow_too_large_end_a_training_that_cannot_be_gone_on_with(tiny_base, tmp_path):
+    """Beyond float16 while the loss is still a number: the checkpoint goes, so a smaller rate may be tried at once."""
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(EncoderError, match="take a smaller learning rate"):
+        quick(tiny_base, learning_rate=1e5, checkpoint_folder=folder)
+    assert not checkpoint.exists(folder)
+    assert quick(tiny_base, learning_rate=1e-3, checkpoint_folder=folder).adapter is not None
 
 
 @pytest.mark.parametrize(
@@ -258,6 +302,7 @@ def test_scores_are_those_of_the_bits_the_bundle_stores(tiny_base, monkeypatch):
     [
         ({"tasks": []}, "at least one task"),
         ({"tasks": [TASKS[0], TASKS[0]]}, "task 'loud' is named twice"),
+        ({"tasks": [dataclasses.replace(TASKS[0], name="keep")]}, "a task cannot be called 'keep'"),
         ({"sample": SAMPLE[:20]}, "at least 64 texts, 20 were given"),
         ({"bits": 12}, "positive multiple of 8, not 12"),
         ({"layers": (9,)}, "layer 9 is asked for"),

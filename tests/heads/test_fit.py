@@ -298,3 +298,10 @@ def test_features_of_another_type_are_refused():
     features = np.zeros((30, 4))
     message = re.escape("training features must be (n, dim) float32, but got (30, 4) float64")
     refuse(message, features, None, (features, ["bad"] * 30), fit_features)
+
+
+def test_values_too_large_to_square_are_refused():
+    codes = random_codes(40)
+    labels = [1e300 * (-1) ** row for row in range(40)]
+    with pytest.raises(HeadError, match="no head can be fitted"), np.errstate(all="ignore"):
+        fit(codes, labels, task="stars", kind="regression", validation=(codes, labels), encoder_fingerprint=ENCODER)

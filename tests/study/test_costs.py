@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.costs import break_even, cost
+from study.costs import break_even, cheaper_up_to, cost
 
 OURS = {"shared": 7.0, "each": 0.01}
 
@@ -16,6 +16,7 @@ OURS = {"shared": 7.0, "each": 0.01}
         ({"shared": 0.0, "each": 1.0}, 8),
         ({"shared": 0.0, "each": 0.005}, None),
         ({"shared": 6.0, "each": 0.01}, None),
+        ({"shared": 8.0, "each": 0.005}, None),  # cheaper at first, but not for good
     ],
 )
 def test_break_even_is_the_first_number_of_tasks_that_costs_no_more(rival, tasks):
@@ -23,3 +24,19 @@ def test_break_even_is_the_first_number_of_tasks_that_costs_no_more(rival, tasks
     if tasks is not None:
         assert cost(OURS, tasks) <= cost(rival, tasks)
         assert tasks == 1 or cost(OURS, tasks - 1) > cost(rival, tasks - 1)
+
+
+@pytest.mark.parametrize(
+    ("rival", "tasks"),
+    [
+        ({"shared": 8.0, "each": 0.005}, 200),
+        ({"shared": 7.0, "each": 0.005}, None),  # dearer at once
+        ({"shared": 0.0, "each": 3.6}, None),  # cheaper for good, from two tasks on
+        ({"shared": 8.0, "each": 0.01}, None),
+    ],
+)
+def test_a_rival_that_is_dearer_at_first_is_cheaper_from_some_number_of_tasks_on(rival, tasks):
+    assert cheaper_up_to(OURS, rival) == tasks
+    if tasks is not None:
+        assert cost(OURS, tasks - 1) <= cost(rival, tasks - 1)
+        assert cost(OURS, tasks + 1) > cost(rival, tasks + 1)

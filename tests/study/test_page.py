@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from study import page, tables
+from study import page, plots, tables
 from study.goals import all_goals
 from study.records import Record
 from study.settings import Settings
+from tests.conftest import optional
 
 TASKS = ("sst2", "trec")
 
@@ -63,6 +65,8 @@ def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -
                 "student": {"shared": 0.0, "each": 0.004},
             },
             "break_even": {"student": 2},
+            "cheaper_up_to": {"student": None},
+            "round_seconds": {"encoder": [2.0, 2.2, 2.1]},
             "ten_over_one": 1.001,
             "documents": 10,
             "rounds": 2,
@@ -129,3 +133,49 @@ def test_means_are_over_tasks_that_all_columns_have():
     few = records(0.5, seeds=(0,))[:1]
     text = tables.per_task(TASKS, [("a", records(0.9, gap=0.2, seeds=(0,))), ("b", few)])
     assert "| **mean of the 1 that all have** | 90.0 | 50.0 |" in text
+
+
+def scored(values: dict[str, float], **fields) -> list[Record]:
+    return [{"task": task, "seed": 0, "value": value, "metric": "accuracy"} | fields for task, value in values.items()]
+
+
+def test_a_goal_that_hangs_on_one_task_says_so():
+    ours = {"layers": "all layers", "encoder": "multi-task", "code": "bits"}
+    found = {"trained": {"records": scored({"a": 0.8, "b": 0.7, "c": 0.9}, **ours)}}
+    theirs = {"a": 0.81, "b": 0.6, "c": 0.91}
+    found["rivals"] = {"records": scored(theirs, rival="student") + scored(theirs, rival="fine-tuned")}
+    tuned, students, *_ = all_goals(found)
+    assert students.met
+    assert students.measured == "80.0 against 77.3 on 3 tasks: +2.7 points; -1.0 points without b"
+    assert "without" not in tuned.measured  # 98.8 % without b is still enough
+
+
+def test_what_was_trained_for_whom_and_how_is_what_the_records_say(settings):
+    found = results()
+    recipe = {"layers_kept": [1], "rate": 1e-4, "epoch": 4}
+    trained = records(0.91, rival="fine-tuned", seeds=(0,), recipe=recipe)[:1]
+    found["rivals"]["records"] = [*trained, *records(0.5, rival="TF-IDF", seeds=(None,), recipe={"strength": 1.0})]
+    text = " ".join(write(dataclasses.replace(settings, rival_tasks=()), found).split())
+    assert "None was trained for trec: these take longest." in text
+    assert "the best: fine-tuned in 1 and 1 of 1 trainings; more of either" in text
+
+
+def test_costs_say_up_to_which_number_of_tasks_a_dearer_rival_is_dearer(settings):
+    found = results()
+    found["costs"]["models"]["sentence embedding"] = {"shared": 0.0071, "each": 0.9e-6}
+    found["costs"]["break_even"]["sentence embedding"] = None
+    found["costs"]["cheaper_up_to"]["sentence embedding"] = 1000
+    text = write(settings, found)
+    assert "| sentence embedding | 7.100 | 0.0009 | 7.10 | 7.11 | 1 to 1,000 |" in text
+    assert "| student | 0.000 | 4.0000 | 4.00 | 40.00 | 2 on |" in text
+    assert "the encoder's time varied by 10%" in text
+
+
+def test_accuracies_are_drawn_over_the_tasks_that_all_have(tmp_path):
+    optional("matplotlib")
+    costs = results()["costs"]
+    curves = [("encoder and heads", {"sst2": 0.9, "trec": 0.8}), ("student", {"trec": 0.7})]
+    assert plots.costs(costs, curves, TASKS, tmp_path / "plot.svg") == "plot.svg"
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "accuracy, the 1 tasks that all have figures for" in drawn
+    assert drawn.count("<!-- student -->") == drawn.count("<!-- encoder and heads -->") == 2  # both legends

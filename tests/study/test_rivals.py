@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from heads.labels import to_targets
-from study import rivals, tasks
+from study import rivals, steps, tasks
 from study.context import Study
 from study.rivals_finetune import Classifier, Recipe, batches, train
 from study.settings import Settings
@@ -56,5 +56,8 @@ def test_models_are_trained_for_the_tasks_asked_for_and_no_figure_depends_on_whi
     found = rivals._trainings(Study(some))
     assert set(asked) == {record["task"] for record in found} == {"trec"}
     assert some.decisive() == tiny_settings.decisive()
+    few, all_of_them = (Study(settings) for settings in (some, tiny_settings))
+    assert steps._key(few, "rivals") != steps._key(all_of_them, "rivals")
+    assert steps._key(few, "costs") == steps._key(all_of_them, "costs")
     whole = Settings(Path(), Path())
     assert set(whole.rival_tasks) - set(whole.on_a_processor().rival_tasks) == set(whole.long_tasks)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from pipelines.labelled import DataError
+from study import __main__ as study
 from study import tasks
 from study.settings import TASKS
 from study.tasks import GROUPS, Split, few_shot, held_out_plan, make
@@ -33,6 +37,37 @@ def test_samples_are_the_same_every_time_and_capped(tiny_data, tiny_settings):
     assert cut.splits["train"].texts == first.splits["train"].texts[:20]
     assert len(cut.splits["test"]) == 10
     assert cut.digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ("[]", "info.json cannot be read"),
+        ('{"labels": ["a", "a"]}', "lists a label twice"),
+        ('{"kind": ["single"]}', "says kind"),
+        ('{"kind": "regression"}', "is a regression"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_said(tiny_data, tiny_settings, tmp_path, info, said):
+    shutil.copytree(tiny_data / "trec", tmp_path / "trec")
+    (tmp_path / "trec" / "info.json").write_text(info)
+    with pytest.raises(DataError, match=said):
+        tasks.read(tmp_path / "trec", tiny_settings)
+
+
+@pytest.mark.parametrize("info", ["{}", '{"labels": null}'])
+def test_classes_that_are_not_listed_are_those_of_the_training_rows(tiny_data, tiny_settings, tmp_path, info):
+    shutil.copytree(tiny_data / "trec", tmp_path / "trec")
+    (tmp_path / "trec" / "info.json").write_text(info)
+    assert tasks.read(tmp_path / "trec", tiny_settings).classes == ("film", "long", "short")
+
+
+def test_settings_that_cannot_be_are_said_at_once(tiny_data, tmp_path):
+    places = ["--data", str(tiny_data), "--work", str(tmp_path), "--device", "cpu"]
+    with pytest.raises(ValueError, match="--tasks names a task twice"):
+        study.settings_of(study.parse([*places, "--tasks", "sst2", "trec", "sst2"]))
+    with pytest.raises(ValueError, match="--shots needs 4 or more"):
+        study.settings_of(study.parse([*places, "--shots", "2", "16"]))
 
 
 def test_classes_without_a_training_row_leave_validation():
