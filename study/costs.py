@@ -26,7 +26,9 @@ HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes aga
 
 def run(study: Study) -> dict[str, Any]:
     about = machine.describe()
-    inputs = {"settings": study.settings.decisive(), "tasks": [task.digest for task in study.tasks.values()]}
+    s = study.settings
+    inputs = {"documents": s.cost_documents, "rounds": s.rounds, "max_tokens": s.max_tokens, "base": study.base_hashes}
+    inputs |= {"device": s.device, "precision": s.precision, "tasks": [task.digest for task in study.tasks.values()]}
     inputs |= {"processor": about["processor"], "cores": about["cores"], "threads": about["torch_threads"]}
     return study.cache.value(COSTS, "all", inputs, lambda: _measure(study))
 

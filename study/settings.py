@@ -110,7 +110,7 @@ class Settings:
             pooling_rows=500,
             pooling_test_rows=1000,
             trained_poolings=0,
-            learned_sizes=(),
+            learned_sizes=(1024,),
             rates=(5e-5, 1e-4),
             epochs=3,
             cost_documents=512,

@@ -12,6 +12,8 @@ from study.codes import Apply, all_codes
 from study.context import Study
 from study.records import Record
 
+BEFORE_THE_THRESHOLD = "learned projection, float32"
+
 
 def run(study: Study) -> dict[str, Any]:
     """Measure the frozen base's codes."""
@@ -31,9 +33,15 @@ def run_trained(study: Study) -> dict[str, Any]:
             task = study.tasks[name]
             features = study.features(bundle, f"learned-{bits}-{seed}", task)
             rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
-            found = study.head(f"learned-{bits}", task, features.key | {"code": "bits"}, features.bits, rows)
-            about = {"task": name, "method": "learned projection", "bytes": bits / 8, "metric": task.metric}
-            records.append(about | fields | found)
+            for method, size, code in (
+                ("learned projection", bits / 8, "bits"),
+                (BEFORE_THE_THRESHOLD, 4.0 * bits, "floats"),
+            ):
+                inputs = features.bits if code == "bits" else features.floats
+                found = study.head(f"learned-{bits}-{code}", task, features.key | {"code": code}, inputs, rows)
+                about = {"task": name, "method": method, "bytes": size, "metric": task.metric}
+                records.append(about | fields | found)
+        study.report(f"learned projection to {bits} bits: measured")
     return {"records": records}
 
 

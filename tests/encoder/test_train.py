@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import encoder
-from encoder import EncoderError, bits, checkpoint, objective, trainer, validation, warm_start
+from encoder import EncoderError, bits, checkpoint, objective, student, trainer, validation, warm_start
 from encoder.settings import BundleSettings
 from encoder.tokenize import Tokenizer
 from encoder.train import train
@@ -278,6 +278,15 @@ def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch):
 )
 def test_every_option_changes_what_is_learned(tiny_base, plain_adapter, change):
     assert quick(tiny_base, tasks=UNEVEN, unlabelled=SAMPLE, **change).adapter.content != plain_adapter
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_that_of_the_training_itself(tiny_base, monkeypatch, precision):
+    asked = []
+    real = student.products
+    monkeypatch.setattr(student, "products", lambda device, half: asked.append(half) or real(device, half))
+    quick(tiny_base, tasks=TASKS[:1], steps=2, head_steps=0, precision=precision)
+    assert set(asked) == {precision == "bfloat16"}
 
 
 @pytest.fixture(scope="module")

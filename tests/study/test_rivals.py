@@ -40,6 +40,7 @@ def test_fine_tuning_learns_and_the_same_seed_gives_the_same_logits(name, tiny_d
     first, again = (train(tiny_base, task, recipe, 32, CPU, half=False) for _ in range(2))
     np.testing.assert_array_equal(first["test"], again["test"])
     taught = train(tiny_base, task, recipe, 32, CPU, half=False, teacher=first["train"])
+    assert not np.array_equal(taught["test"], first["test"])
     targets = to_targets(task.splits["train"].labels, task.kind, task.classes).values
     for logits in (first, taught):
         given = logits["train"] > 0 if task.kind == "multi" else logits["train"].argmax(1)
