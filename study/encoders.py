@@ -50,8 +50,11 @@ def trained(
     layers: Sequence[int] | None = None,
     positions: Sequence[str] = ("mean",),
     bits: int | None = None,
+    default_steps: bool = False,
 ) -> Bundle:
     """Train an encoder on all tasks but those held out, on the study's training rows and the options' defaults.
+
+    With `default_steps` as many batches as `train-encoder` takes by itself, whatever the settings say.
 
     Of tasks held out it sees nothing: no row to learn from, no text to fit thresholds on.
     """
@@ -60,6 +63,8 @@ def trained(
     settings = study.settings
     names = [name for name in settings.tasks if name not in held_out]
     options = train_options(study, seed)
+    if default_steps:
+        options = dataclasses.replace(options, steps=TrainOptions().steps)
     layers = tuple(layers or study.layers)
     arguments = {"layers": layers, "positions": tuple(positions), "bits": bits, "max_tokens": settings.max_tokens}
     inputs = {

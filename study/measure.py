@@ -14,6 +14,7 @@ from study.tasks import few_shot
 
 CODES = ("floats", "bits")
 LAST_LAYER = "last layer"
+DEFAULT_STEPS = "multi-task, default steps"
 ALL_LAYERS = "all layers"
 
 

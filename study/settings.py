@@ -44,6 +44,8 @@ class Settings:
         calibrate_rows: texts that thresholds and rotations are fitted on.
         shots: examples a class of the few-shot heads.
         train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`.
+        default_steps: whether one more encoder is trained on all tasks with the default number of batches, as the bundled
+            one is, where `train_steps` says another.
         unlabelled_rows: most unlabelled texts an encoder is trained with.
         positions: poolings over tokens that are compared.
         pooling_rows, pooling_test_rows: rows of each task in the comparison of poolings.
@@ -78,6 +80,7 @@ class Settings:
     calibrate_rows: int = 4000
     shots: tuple[int, ...] = (16, 64, 256)
     train_steps: int | None = None
+    default_steps: bool = False
     unlabelled_rows: int = 8000
     positions: tuple[str, ...] = ("cls", "mean", "max", "last", "first_4")
     pooling_rows: int = 2000
@@ -106,6 +109,7 @@ class Settings:
             train_rows=2000,
             validation_rows=500,
             train_steps=400,
+            default_steps=True,
             unlabelled_rows=4000,
             pooling_rows=500,
             pooling_test_rows=1000,

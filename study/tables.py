@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study import goals, plots
-from study.measure import ALL_LAYERS, LAST_LAYER
+from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER
 from study.records import Record, by_task, mean, percent, percent_mean, select
 
 RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names")
@@ -45,7 +45,7 @@ def encoders(figures: dict[str, Any]) -> str:
     steps, tasks = figures["steps"], figures["settings"]["tasks"]
     frozen, trained = (goals.records_of(steps, name) for name in ("frozen", "trained"))
     full = [record for record in (*frozen, *trained) if "shots" not in record]
-    names = {"frozen": "frozen", "multi-task": "multi-task", "left out": "task left out"}
+    names = {"frozen": "frozen", "multi-task": "multi-task", DEFAULT_STEPS: DEFAULT_STEPS, "left out": "task left out"}
     sources = [
         (f"{names[encoder]}, {layers}, {code}", select(full, encoder=encoder, layers=layers, code=code))
         for encoder in names
@@ -63,6 +63,13 @@ def encoders(figures: dict[str, Any]) -> str:
     if any(name.startswith("task left out") for name, records in sources if records):
         parts.append(
             "`multi-task` was trained on the tested task among the others; `task left out` neither on it nor on its siblings."
+        )
+    if select(full, encoder=DEFAULT_STEPS):
+        parts.append(
+            fill(
+                "`default steps`: trained on all tasks with the number of steps that `train-encoder` takes by itself, as the "
+                "bundled encoder is; the goals of seen tasks are judged on it."
+            )
         )
     few = [record for record in (*frozen, *trained) if "shots" in record]
     if few:
@@ -157,7 +164,9 @@ def rivals(figures: dict, output: Path) -> str:
     if not rivals and not costs:
         return f"{head}\n\nNot measured."
     parts = [head]
-    sources = [("multi-task, bits", goals.seen_bits(steps)), ("task left out, bits", goals.unseen_bits(steps))]
+    seen = goals.seen_bits(steps)
+    ours = f"{seen[0]['encoder']}, bits" if seen else ""
+    sources = [(ours, seen), ("task left out, bits", goals.unseen_bits(steps))]
     sources += [(name, select(rivals, rival=name)) for name in RIVALS]
     sources = [(name, records) for name, records in sources if records]
     if rivals:
@@ -173,7 +182,7 @@ def rivals(figures: dict, output: Path) -> str:
         parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))
-        curves = [(_COST_NAMES.get(name, name), by_task(records)) for name, records in sources]
+        curves = [("encoder and heads" if name == ours else name, by_task(records)) for name, records in sources]
         parts.append(
             _picture(plots.costs(costs, curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T")
         )
@@ -192,10 +201,6 @@ _RIVALS_TEXT = (
     "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
     "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
 )
-
-
-# One rival has one colour in both panels of the plot.
-_COST_NAMES = {"multi-task, bits": "encoder and heads"}
 
 
 def _at_the_edge(rivals: list[Record], s: dict[str, Any]) -> str:

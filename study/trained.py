@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from encoder.train_options import TrainOptions
 from study import encoders
 from study.context import Study
-from study.measure import ALL_LAYERS, LAST_LAYER, encoder_records
+from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER, encoder_records
 from study.progress import Progress
 from study.tasks import held_out_plan
 
@@ -18,13 +19,22 @@ def run(study: Study) -> dict[str, Any]:
     plan = held_out_plan(settings.tasks)
     history = {}
     both = (LAST_LAYER, ALL_LAYERS)
-    progress = Progress(study.report, len(settings.seeds) * (1 + len(plan)))
+    longer = settings.default_steps and settings.train_steps not in (None, TrainOptions().steps)
+    more_work = TrainOptions().steps / settings.train_steps if longer else 0
+    progress = Progress(study.report, len(settings.seeds) * (1 + len(plan) + more_work))
     for seed in settings.seeds:
         with progress.part(f"encoder trained on all tasks, seed {seed}", 1):
             bundle = encoders.trained(study, seed)
             history[f"multi-task, seed {seed}"] = bundle.training
             fields = {"encoder": "multi-task", "seed": seed}
             records += encoder_records(study, bundle, f"multi-task-{seed}", settings.tasks, fields, both)
+        if longer:
+            with progress.part(f"encoder trained on all tasks with the default steps, seed {seed}", more_work):
+                bundle = encoders.trained(study, seed, default_steps=True)
+                history[f"{DEFAULT_STEPS}, seed {seed}"] = bundle.training
+                fields = {"encoder": DEFAULT_STEPS, "seed": seed}
+                name = f"multi-task-{seed}-default-steps"
+                records += encoder_records(study, bundle, name, settings.tasks, fields, (ALL_LAYERS,))
         for number, group in enumerate(plan):
             with progress.part(f"encoder trained without {', '.join(group)}, seed {seed}", 1):
                 bundle = encoders.trained(study, seed, group)

@@ -7,42 +7,10 @@ import pytest
 import torch
 
 import encoder
-from encoder import EncoderError, bits, checkpoint, objective, student, trainer, validation, warm_start
-from encoder.settings import BundleSettings
+from encoder import EncoderError, bits, student, trainer, validation, warm_start
 from encoder.tokenize import Tokenizer
-from encoder.train import train
-from encoder.train_options import TrainOptions
 from tests.conftest import random_texts
-from tests.encoder.labelled import make_task
-
-QUICK = TrainOptions(steps=12, head_steps=4, batch_texts=16, eval_steps=6, checkpoint_steps=4, eval_rows=40)
-TASKS = [make_task("loud", "single"), make_task("themes", "multi", seed=1), make_task("stars", "regression", seed=2)]
-UNEVEN = [make_task("loud", "single"), make_task("themes", "multi", train=70, seed=1)]
-SAMPLE = random_texts(100, seed=7)
-
-
-def quick(tiny_base, **changes):
-    options = {k: changes.pop(k) for k in list(changes) if k in {f.name for f in dataclasses.fields(TrainOptions)}}
-    made_of = {k: changes.pop(k) for k in list(changes) if k in {f.name for f in dataclasses.fields(BundleSettings)}}
-    settings = BundleSettings(**{"name": "x", "base": str(tiny_base), "layers": (2, 3), "max_tokens": 32} | made_of)
-    arguments = {"device": "cpu", "precision": "float32"} | changes
-    tasks = arguments.pop("tasks", TASKS)
-    sample = arguments.pop("sample", SAMPLE)
-    return train(settings, tasks, sample, options=dataclasses.replace(QUICK, **options), **arguments)
-
-
-class Killed(Exception):
-    pass
-
-
-def killed_at(step: int):
-    """Give a reporter that ends the training when it is told of a step."""
-
-    def report(progress):
-        if progress.step >= step:
-            raise Killed
-
-    return report
+from tests.encoder.labelled import SAMPLE, TASKS, UNEVEN, make_task, quick
 
 
 @pytest.mark.parametrize("number", [None, 16, 128])
@@ -168,54 +136,6 @@ def test_scores_of_the_heads_own_steps_are_not_the_best(tiny_base, monkeypatch):
     assert quick(tiny_base, tasks=TASKS[:1], head_steps=6, steps=12).training["best_step"] == 12
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-@pytest.mark.parametrize("step", [4, 6, 12])
-def test_a_stopped_training_resumes_to_the_same_bytes(tiny_base, tmp_path, monkeypatch, adapter, step):
-    monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
-    call = {"adapter": adapter, "bits": 16, "unlabelled": random_texts(50)}
-    with pytest.raises(Killed):
-        quick(tiny_base, **call, checkpoint_folder=tmp_path / "c", report=killed_at(step + 1))
-    tensors, state = checkpoint.read(tmp_path / "c")
-    assert state["step"] == step
-    assert "now/decoder.weight" in tensors
-    seen = []
-    resumed = quick(tiny_base, **call, checkpoint_folder=tmp_path / "c", report=lambda p: seen.append(p.step))
-    assert seen[0] == step + 1
-    assert resumed.files() == quick(tiny_base, **call).files()
-
-
-@pytest.mark.parametrize(
-    "change", [{"learning_rate": 1e-5}, {"tasks": TASKS[:2]}, {"bits": 16}, {"sample": SAMPLE[1:]}]
-)
-def test_a_checkpoint_of_another_training_is_not_gone_on_from(tiny_base, tmp_path, monkeypatch, change):
-    monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
-    with pytest.raises(Killed):
-        quick(tiny_base, checkpoint_folder=tmp_path / "c", report=killed_at(5))
-    with pytest.raises(EncoderError, match=r"with other rows or options, at step 4; .* remove that folder"):
-        quick(tiny_base, checkpoint_folder=tmp_path / "c", **change)
-
-
-def test_a_loss_that_is_no_number_stops_and_leaves_nothing(tiny_base, tmp_path, monkeypatch):
-    real, calls = objective.row_losses, []
-
-    def broken(logits, targets, kind):
-        calls.append(kind)
-        return real(logits, targets, kind) * (float("nan") if len(calls) > 25 else 1)
-
-    monkeypatch.setattr(objective, "row_losses", broken)
-    with pytest.raises(
-        EncoderError, match=r"diverged at step \d+: the loss is nan; nothing was written: take a smaller"
-    ):
-        quick(tiny_base, checkpoint_folder=tmp_path / "c")
-    assert not (tmp_path / "c").exists()
-
-
-def test_a_gradient_that_is_no_number_stops_too(tiny_base, monkeypatch):
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *a: torch.tensor(float("inf")))
-    with pytest.raises(EncoderError, match="the gradient's norm is inf"):
-        quick(tiny_base)
-
-
 def test_a_large_batch_in_several_passes_learns_the_same(tiny_base):
     # Low-rank products: the gradient of a whole key bias is nothing but rounding.
     shared = {"keep": 0.0, "bit_dropout": 0.0, "adapter": "lora", "steps": 3, "average": 1.0, "tasks": TASKS[:1]}
@@ -295,15 +215,6 @@ def plain_adapter(tiny_base):
     first, again = (quick(tiny_base, tasks=UNEVEN, unlabelled=SAMPLE).adapter.content for _ in range(2))
     assert first == again
     return first
-
-
-def test_weights_that_grow_too_large_end_a_training_that_cannot_be_gone_on_with(tiny_base, tmp_path):
-    """Beyond float16 while the loss is still a number: the checkpoint goes, so a smaller rate may be tried at once."""
-    folder = tmp_path / "checkpoints"
-    with pytest.raises(EncoderError, match="take a smaller learning rate"):
-        quick(tiny_base, learning_rate=1e5, checkpoint_folder=folder)
-    assert not checkpoint.exists(folder)
-    assert quick(tiny_base, learning_rate=1e-3, checkpoint_folder=folder).adapter is not None
 
 
 @pytest.mark.parametrize(

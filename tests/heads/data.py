@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from heads import fit
 from heads.head import Head
 from heads.score import weight_limit
 
@@ -49,3 +50,10 @@ def labelled_codes(kind: str, rows: int, seed: int = 0, bits: int = 64, noise: f
     if kind == "multi":
         return codes, [[names[i] for i in np.flatnonzero(row > 1)] for row in logits]
     return codes, logits[:, 0].tolist()
+
+
+def fitted(kind, rows=600, **settings) -> Head:
+    """Fit a head on synthetic rows whose labels its codes tell."""
+    codes, labels = labelled_codes(kind, rows)
+    settings = {"task": "mood", "encoder_fingerprint": ENCODER, "kind": kind} | settings
+    return fit(codes, labels, validation=labelled_codes(kind, 300, seed=1), **settings)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import annotate
+from tests.pipelines.labelled_folders import write_task
 
 
 @pytest.fixture
@@ -18,3 +19,13 @@ def annotate_tiny(tiny_bundle, tiny_heads, tmp_path) -> Callable:
         return annotate.run([*arguments, "--heads", *chosen, *more])
 
     return call
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> Path:
+    """Give a folder of three small tasks, one of each kind."""
+    folder = tmp_path_factory.mktemp("tasks")
+    write_task(folder / "held", "single")
+    write_task(folder / "words", "multi", seed=1, kind="multilabel")
+    write_task(folder / "count", "regression", seed=2)
+    return folder

@@ -14,41 +14,13 @@ import pytest
 
 import encoder
 from pipelines import annotate, cli, train_encoder, train_heads, verify
-from pipelines.task_folders import find_folders, read_task
 from tests.conftest import random_texts, store_files
+from tests.pipelines.labelled_folders import write_split
 
 QUICK = [
     "--layers", "2", "3", "--max_tokens", "32", "--steps", "6", "--head_steps", "2", "--batch_texts", "16",
     "--eval_steps", "4", "--eval_rows", "30", "--device", "cpu", "--precision", "float32",
 ]  # fmt: skip
-
-
-def label_of(text: str, kind: str):
-    held = [word for word in ("film", "plot", "actor") if word in text.split()]
-    return {"single": "some" if held else "none", "multi": held, "regression": float(len(held))}[kind]
-
-
-def write_task(folder: Path, of: str = "single", train: int = 90, seed: int = 0, **info) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, (split, count) in enumerate({"train": train, "validation": 40}.items()):
-        texts = random_texts(count, seed=100 * seed + number, longest=8)
-        write_split(folder, split, texts, [label_of(text, of) for text in texts])
-    labels = {"single": ["none", "some"], "multi": ["actor", "film", "plot"], "regression": None}[of]
-    (folder / "info.json").write_text(json.dumps({"labels": labels} | info))
-    return folder
-
-
-def write_split(folder: Path, split: str, texts: list, labels: list) -> None:
-    pq.write_table(pa.table({"text": texts, "label": labels}), folder / f"{split}.parquet")
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tasks")
-    write_task(folder / "held", "single")
-    write_task(folder / "words", "multi", seed=1, kind="multilabel")
-    write_task(folder / "count", "regression", seed=2)
-    return folder
 
 
 def command(tasks: Path, tiny_base: Path, output: Path, *more: str, names=("held", "words", "count")) -> list[str]:
@@ -280,30 +252,3 @@ def test_a_checkpoint_of_another_command_is_refused(tasks, tiny_base, tmp_path, 
     assert "the same command goes on from there" in capsys.readouterr().err
     assert "with other rows or options, at step 2" in refused(capsys, [*arguments, "--steps", "7"])
     train_encoder.run(arguments)
-
-
-def test_rows_without_text_are_left_out_with_a_warning(tasks, tmp_path, caplog):
-    shutil.copytree(tasks / "held", tmp_path / "held")
-    write_split(tmp_path / "held", "train", ["good film", "", "dull", None], ["some", "some", "none", "none"])
-    task = read_task(tmp_path / "held")
-    assert task.train.texts == ["good film", "dull"]
-    assert task.train.targets.tolist() == [1, 0]
-    assert "2 of 4 rows have no usable text and are left out" in caplog.text
-
-
-def test_kinds_are_those_of_the_labels_where_the_description_does_not_say(tasks, tmp_path):
-    for kind in ("single", "multi", "regression"):
-        folder = write_task(tmp_path / kind, kind)
-        assert read_task(folder).kind == kind
-    numbers = write_task(tmp_path / "numbers", labels=[0, 1])
-    for split in ("train", "validation"):
-        write_split(numbers, split, random_texts(40), [0, 1] * 20)
-    assert read_task(numbers).kind == "single"
-    assert read_task(numbers).classes == ("0", "1")
-    (numbers / "info.json").write_text("{}")
-    assert read_task(numbers).kind == "regression"
-
-
-def test_a_task_is_called_what_its_folder_is_called(tasks, monkeypatch):
-    monkeypatch.chdir(tasks / "held")
-    assert find_folders(["."])[0].name == "held"

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+import encoder
+from encoder.train_options import TrainOptions
 from study import costs, encoders, rivals, rivals_finetune, scoring, size, stability, tfidf, trained
 from study.codes import Code, as_floats
 from study.context import Study
-from study.measure import ALL_LAYERS, LAST_LAYER, view
+from study.goals import seen_bits
+from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER, view
 from study.rivals_finetune import SOFT_SHARE, Recipe, loss_of
 from study.tasks import few_shot, held_out_plan, label_names
 
@@ -24,18 +27,46 @@ def study(tiny_settings) -> Study:
 
 def test_an_encoder_is_measured_on_the_tasks_it_did_not_see_as_left_out_and_on_all_as_multi_task(study, monkeypatch):
     measured = []
-    monkeypatch.setattr(encoders, "trained", lambda study, seed, held=(): SimpleNamespace(held=held, training={}))
+    monkeypatch.setattr(
+        encoders,
+        "trained",
+        lambda study, seed, held=(), default_steps=False: SimpleNamespace(
+            held=held, training={"longer": default_steps}
+        ),
+    )
+    study.settings = dataclasses.replace(study.settings, default_steps=True)
     monkeypatch.setattr(
         trained,
         "encoder_records",
         lambda study, bundle, name, tasks, fields, *_: measured.append((bundle.held, tuple(tasks), fields)) or [],
     )
-    trained.run(study)
+    history = trained.run(study)["training"]
     tasks, plan = study.settings.tasks, held_out_plan(study.settings.tasks)
     for seed in study.settings.seeds:
         mine = [found[:2] for found in measured if found[2] == {"encoder": "left out", "seed": seed}]
         assert mine == [(group, group) for group in plan]
-        assert [f[:2] for f in measured if f[2] == {"encoder": "multi-task", "seed": seed}] == [((), tasks)]
+        for name in ("multi-task", DEFAULT_STEPS):
+            assert [found[:2] for found in measured if found[2] == {"encoder": name, "seed": seed}] == [((), tasks)]
+            assert history[f"{name}, seed {seed}"] == {"longer": name == DEFAULT_STEPS}
+
+
+def test_the_default_steps_are_those_of_train_encoder(study, tiny_bundle, monkeypatch):
+    asked = []
+
+    def train(*_, options, **__):
+        asked.append(options)
+        return encoder.describe(str(tiny_bundle))
+
+    monkeypatch.setattr("encoder.train.train", train)
+    encoders.trained(study, 0, default_steps=True)
+    assert asked == [dataclasses.replace(encoders.train_options(study, 0), steps=TrainOptions().steps)]
+
+
+def test_seen_tasks_are_judged_on_the_default_steps_where_there_are_such():
+    fields = {"task": "a", "seed": 0, "layers": ALL_LAYERS, "code": "bits"}
+    short, long = ({"value": v, "encoder": name} | fields for v, name in ((0.7, "multi-task"), (0.8, DEFAULT_STEPS)))
+    assert seen_bits({"trained": {"records": [short]}}) == [short]
+    assert seen_bits({"trained": {"records": [short, long]}}) == [long]
 
 
 def inputs_of(features, *allowed: str):
