@@ -86,8 +86,8 @@ if __name__ == "__main__":
     texts = texts[: round(len(texts) * options.share)]
     if len(texts) < FEWEST_TEXTS:
         parser.error(
-            f"--data {options.data} gives {len(texts)} texts, and {FEWEST_TEXTS} are needed; it must hold Parquet files with a "
-            "column text, each in a folder of its task or directly"
+            f"--data {options.data} with --share {options.share:g} gives {len(texts)} texts, and {FEWEST_TEXTS} are needed; "
+            "--data must hold Parquet files with a column text, each in a folder of its task or directly"
         )
     size = make(texts, options.output)
     print(f"{len(texts):,} documents in {len(SHARDS)} shards, {size / 2**20:.1f} MiB, in {options.output}")

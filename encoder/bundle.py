@@ -169,11 +169,14 @@ class Bundle:
 
 def check_free(folder: Path) -> None:
     """Raise EncoderError where `folder` holds something else than a bundle, is a file, or cannot be made."""
-    if folder.exists() and not folder.is_dir():
-        raise EncoderError(f"{folder} is a file; choose a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
-        raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
-    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise EncoderError(f"{folder} is a file; choose a folder")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
+            raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
+        there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    except OSError as error:
+        raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise EncoderError(f"{folder} cannot be written: {there} is not a folder that one may write to")
 

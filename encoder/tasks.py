@@ -58,8 +58,10 @@ class Task:
                 raise EncoderError(f"task {self.name}: all training rows have the same value {targets[0]}")
             with np.errstate(over="ignore"):
                 spread = targets.std()
-            if not np.isfinite(spread):
-                raise EncoderError(f"task {self.name}: its values are too large: up to {np.abs(targets).max():g}")
+            if not 0 < spread < np.inf:
+                raise EncoderError(
+                    f"task {self.name}: its values are too large, too close to each other, or no numbers"
+                )
 
     @property
     def outputs(self) -> int:

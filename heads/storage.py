@@ -50,10 +50,13 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
 
 def check_free(folder: Path) -> None:
     """Raises HeadError where `folder` holds something else than a head, or cannot be made."""
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / "head.json").is_file():
-        raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
-    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    try:
+        is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        if not is_free and not (folder / "head.json").is_file():
+            raise HeadError(f"{folder} exists and is not a head's folder; choose another one")
+        there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    except OSError as error:
+        raise HeadError(f"{folder} cannot be written: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise HeadError(f"{folder} cannot be written: {there} is not a folder that one may write to")
 

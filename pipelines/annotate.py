@@ -20,7 +20,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.beam_options import beam_pipeline_options, check_options, check_runner, is_local, prepare_files
+from pipelines.beam_options import (
+    beam_pipeline_options,
+    check_options,
+    check_pipeline_options,
+    check_runner,
+    is_local,
+    prepare_files,
+)
 from pipelines.cli import main_of
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
 
@@ -67,6 +74,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         print(report.describe_done(plan, heads))
         return summary
     beam_options = beam_pipeline_options(options.beam_args)
+    check_pipeline_options(beam_options)
     local = is_local(beam_options)
     if local and plan.to_encode:
         check_encoding(bundle, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipelines.options import OptionError, annotate_parser
 from transforms import files
@@ -29,6 +29,10 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
         return  # Beam is not imported for that
     known, unknown = _BeamParser.of_all_options().parse_known_args(list(beam_args))
     runner = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
+    if runner != "DataflowRunner" and any(arg.startswith("--dry_run=") for arg in beam_args):
+        raise OptionError(
+            f"--dry_run takes no value; with one it is an option of Dataflow's, and the runner is {runner}"
+        )
     names = _option_names(parser)
     for name in (arg.split("=")[0] for arg in unknown):
         close = difflib.get_close_matches(name, names, 1, 0.8) if name.startswith("--") else []
@@ -39,23 +43,27 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
 
 
 def check_runner(beam_args: Sequence[str]) -> None:
-    """Check the runner and what it needs before anything is written: its pipeline would only fail later, at length.
+    """Check that there is such a runner, before anything is done.
 
     Raises:
-        OptionError: there is no such runner, it is not installed, or it lacks an option.
+        OptionError: there is none.
     """
-    if not any(arg.split("=")[0] == "--runner" for arg in beam_args):
-        return  # ours, and Beam is not imported for that
-    from apache_beam.options.pipeline_options import StandardOptions
-    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
-    from apache_beam.runners import create_runner
+    if any(arg.split("=")[0] == "--runner" for arg in beam_args):  # or it is ours, and Beam is not imported for that
+        _create_runner(beam_pipeline_options(beam_args))
 
-    options = beam_pipeline_options(beam_args)
+
+def check_pipeline_options(options: PipelineOptions) -> None:
+    """Check that the runner has what it needs, before a run begins. This may ask a cloud: not for a plan alone.
+
+    Raises:
+        OptionError: an option is missing, or of another form.
+    """
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
     try:
-        runner = create_runner(options.view_as(StandardOptions).runner)
-        problems = PipelineOptionsValidator(options, runner).validate()
-    except Exception as error:  # whatever a runner's module throws at import
-        raise OptionError(f"--runner: {error}") from None
+        problems = PipelineOptionsValidator(options, _create_runner(options)).validate()
+    except ValueError as error:
+        problems = [str(error)]
     if problems:
         raise OptionError(" ".join(problems))
 
@@ -79,6 +87,16 @@ def is_local(options: PipelineOptions) -> bool:
     from apache_beam.options.pipeline_options import StandardOptions
 
     return (options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
+
+
+def _create_runner(options: PipelineOptions) -> Any:
+    from apache_beam.options.pipeline_options import StandardOptions
+    from apache_beam.runners import create_runner
+
+    try:
+        return create_runner(options.view_as(StandardOptions).runner)
+    except Exception as error:  # whatever a runner's module throws at import
+        raise OptionError(f"--runner: {error}") from None
 
 
 class _BeamParser(argparse.ArgumentParser):

@@ -47,6 +47,7 @@ class Checker:
         self.listing = listing
         self.labels = labels
         self.rejects = store.listing(self.rejects_folder)
+        self._paths = {shard_path_key(key) for key in listing.shards}
 
     def check_shard(self, shard: str) -> Found:
         """Read all blocks of a shard, and the labels made of them."""
@@ -150,9 +151,8 @@ class Checker:
         limits = BlockLimits(self.store.rules.block_rows, self.store.rules.block_text_bytes)
         try:
             ranges = cut_shard(shard, self.store.rules.unit_bytes)
-            path_key = shard_path_key(shard.key)
             other = ""
-            if shard.key not in self.listing.shards and any(shard_path_key(k) == path_key for k in self.listing.shards):
+            if shard.key not in self.listing.shards and shard_path_key(shard.key) in self._paths:
                 other = " (the path is there, but the shard changed since, or was read with other options)"
             for index, (start, stop, _) in enumerate(ranges):
                 if not self.listing.is_complete(shard.key, index):

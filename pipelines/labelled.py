@@ -33,8 +33,8 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
     """
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file")
-    shape = detect(path)
     try:
+        shape = detect(path)
         with open(path, "rb") as raw:
             if shape.kind == "parquet":
                 return _parquet_columns(path, raw, fields)

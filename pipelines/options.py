@@ -17,9 +17,9 @@ class OptionError(ValueError):
     """Say which option is wrong."""
 
 
-def check_path(option: str, path: str) -> None:
-    """Raise OptionError for an empty path, which is what a shell makes of a variable that is not set."""
-    if not path.strip():
+def check_path(option: str, path: str | None) -> None:
+    """Raise OptionError for an empty path, which is what a shell makes of a variable that is not set; None is no path."""
+    if path is not None and not path.strip():
         raise OptionError(f"{option} is empty; is a variable of the shell not set?")
 
 
@@ -100,8 +100,7 @@ class AnnotateOptions:
         check_path("--store", self.store)
         for pattern in self.input:
             check_path("--input", pattern)
-        if self.input_root is not None:
-            check_path("--input_root", self.input_root)
+        check_path("--input_root", self.input_root)
         object.__setattr__(self, "store", files.absolute(self.store))
         if not 0 <= self.max_reject_share <= 1:
             raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
@@ -109,7 +108,7 @@ class AnnotateOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"--{name} must be at least 1, not {value}")
-        if len(self.heads) > 1 and NO_HEADS in self.heads:
+        if len(set(self.heads)) > 1 and NO_HEADS in self.heads:
             raise OptionError(f"--heads takes heads or {NO_HEADS}, not both: {' '.join(self.heads)}")
 
 
@@ -195,12 +194,10 @@ def annotate_parser(command: str) -> Parser:
 
 def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
-    beams = [
-        argument for argument in argv if argument.startswith("--dry_run=")
-    ]  # Dataflow's has a value, ours has none
-    known, beam_args = annotate_parser(command).parse_known_args(
-        [argument for argument in argv if argument not in beams]
-    )
+    # With a value, --dry_run is a runner's own option; ours has none.
+    ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
+    theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
+    known, beam_args = annotate_parser(command).parse_known_args(ours)
     values = vars(known)
     values["progress"] = not values.pop("no_progress")
     if command == "encode":
@@ -208,7 +205,7 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     for name in ("input", "heads"):
         if name in values:
             values[name] = tuple(values[name])
-    return AnnotateOptions(**values, beam_args=(*beam_args, *beams))
+    return AnnotateOptions(**values, beam_args=(*beam_args, *theirs))
 
 
 _SHARED = {

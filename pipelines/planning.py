@@ -71,10 +71,11 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
 
 def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Sequence[Shard]) -> None:
     """Say so where a shard is in the store as it is now, but read with other options: its rows will be there twice."""
-    stored = {shard_path_key(key): key for key in codes.shards}
+    stored: dict[str, list[str]] = {}
+    for key in codes.shards:
+        stored.setdefault(shard_path_key(key), []).append(key)
     known = [shard for shard in shards if shard.key not in codes.shards and shard_path_key(shard.key) in stored]
-    for shard in known[:_LOOKED_AT]:
-        key = stored[shard_path_key(shard.key)]
+    for shard, key in ((s, key) for s in known[:_LOOKED_AT] for key in stored[shard_path_key(s.key)]):
         index, unit = next(iter(codes.shards[key].items()))
         block = next(iter(unit.blocks))
         try:
@@ -119,7 +120,7 @@ def stored_encoders(store: str) -> list[str]:
 
 def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
     """Load the heads asked for and check that they fit the encoder and each other."""
-    if options.heads == (NO_HEADS,):
+    if set(options.heads) == {NO_HEADS}:
         return []
     names = dict.fromkeys(options.heads)
     loaded = []

@@ -22,7 +22,19 @@ from transforms.store import Store, StoreError
 LOCK_FILE = "lock"
 PAGE = "report.html"
 # Words of options whose value is nobody else's business: the store is read by many.
-_SECRET_WORDS = {"key", "secret", "password", "token", "credential", "credentials"}
+_SECRET_WORDS = {
+    "credential",
+    "credentials",
+    "key",
+    "keys",
+    "passwd",
+    "password",
+    "passwords",
+    "secret",
+    "secrets",
+    "token",
+}
+_MAY_HOLD_SECRETS = ("connection_string", "environment_config", "environment_options", "process_variables")
 _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
@@ -90,8 +102,8 @@ def without_secrets(argv: Sequence[str]) -> list[str]:
         if hide_next and not is_option:
             shown.append("***")
             continue
-        words = re.split(r"[-_]+", name.lower())
-        is_secret = is_option and (bool(_SECRET_WORDS & set(words)) or name.endswith("connection_string"))
+        words = set(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().replace("-", "_").split("_"))
+        is_secret = is_option and (bool(_SECRET_WORDS & words) or name.endswith(_MAY_HOLD_SECRETS))
         shown.append(f"{name}=***" if is_secret and equals else argument)
         hide_next = is_secret and not equals
     return shown

@@ -18,7 +18,7 @@ from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
 from pipelines.options import BEAM_EPILOG, Parser, check_path
 from transforms import files
-from transforms.layout import BlockName, Listing, read_metadata, shard_path_key
+from transforms.layout import BlockName, Listing, read_metadata
 from transforms.store import Store, open_store, said_in_one_line
 
 _FOOTER_THREADS = 8
@@ -58,6 +58,7 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
     parser.add_argument("--json", action="store_true", help="print it as JSON, a list of folders, for programs")
     options, beam_args = parser.parse_known_args(list(argv))
     check_path("--store", options.store)
+    check_path("--input_root", options.input_root)
     check_options(beam_args, parser)
     prepare_files([options.store, options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
@@ -98,10 +99,10 @@ def store_status(store: Store) -> list[FolderStatus]:
         folder = f"codes/{name}"
         listing = store.listing(folder)
         complete_units[name.partition("=")[2]] = _complete(listing)
-        stale = _stale(store, folder, listing)
+        shards = _shards(store, folder, listing)
+        stale = tuple(sorted((shard["path"], why, key) for key, shard, why in shards if why))
         stale_keys = {key for _, _, key in stale}
-        twice = _twice(store, folder, listing, stale_keys)
-        found.append(_folder_status(store, folder, listing, stale_keys, stale=stale, twice=twice))
+        found.append(_folder_status(store, folder, listing, stale_keys, stale=stale, twice=_twice(shards)))
     for task in files.list_folders(store.path("labels")):
         for head in files.list_folders(store.path("labels", task)):
             folder = f"labels/{task}/{head}"
@@ -154,29 +155,23 @@ def _first_blocks(listing: Listing) -> list[BlockName]:
     return list(first.values())
 
 
-def _stale(store: Store, folder: str, listing: Listing) -> tuple[tuple[str, str, str], ...]:
+def _shards(store: Store, folder: str, listing: Listing) -> list[tuple[str, dict, str | None]]:
+    """Return (key, what its blocks say of the shard, why it is stale or None) of all shards whose first block can be read."""
     names = _first_blocks(listing)
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = pool.map(lambda name: _footer(store, folder, name), names)
         shards = [(name.shard, read_metadata(footer[0])["shard"]) for name, footer in zip(names, footers) if footer]
         whys = pool.map(lambda shard: _why_stale(store, shard[1]), shards)
-        return tuple(sorted((shard["path"], why, key) for (key, shard), why in zip(shards, whys) if why))
+        return [(key, shard, why) for (key, shard), why in zip(shards, whys)]
 
 
-def _twice(
-    store: Store, folder: str, listing: Listing, stale_keys: set[str]
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _twice(shards: list[tuple[str, dict, str | None]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Group the keys of shards that have not changed: one path has two where it was read with other options."""
-    keys_of: dict[str, list[BlockName]] = {}
-    for name in _first_blocks(listing):
-        if name.shard not in stale_keys:
-            keys_of.setdefault(shard_path_key(name.shard), []).append(name)
-    found = []
-    for names in keys_of.values():
-        footer = _footer(store, folder, names[0]) if len(names) > 1 else None
-        if footer:
-            found.append((read_metadata(footer[0])["shard"]["path"], tuple(sorted(name.shard for name in names))))
-    return tuple(sorted(found))
+    keys_of: dict[str, list[str]] = {}
+    for key, shard, why in shards:
+        if why is None:
+            keys_of.setdefault(shard["path"], []).append(key)
+    return tuple(sorted((path, tuple(sorted(keys))) for path, keys in keys_of.items() if len(keys) > 1))
 
 
 def _why_stale(store: Store, shard: dict) -> str | None:

@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 def run(argv: Sequence[str]) -> Bundle:
     """Train a bundle, write its folder, return it."""
     options, how = parse_train_encoder(argv)
-    check_path("--output", options.output)
+    for name, path in [("output", options.output), *(("tasks", folder) for folder in options.tasks)]:
+        check_path(f"--{name}", path)
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
     check_free(output)

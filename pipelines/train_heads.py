@@ -85,7 +85,8 @@ def train_head(
 def run(argv: Sequence[str]) -> Head:
     """Train one head from files, write its folder, print its report, return it."""
     options = parse_train_head(argv)
-    check_path("--output", options.output)
+    for name in ("train", "validation", "test", "output"):
+        check_path(f"--{name}", getattr(options, name))
     heads.check_new(options.name, options.output)
     splits = {
         split: read_labelled(path, options.text_field, options.label_field, options.kind)

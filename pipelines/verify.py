@@ -62,6 +62,7 @@ def run(argv: Sequence[str]) -> Verification:
     options, beam_args = parser.parse_known_args(list(argv))
     reading = reading_options(options)
     check_path("--store", options.store)
+    check_path("--input_root", options.input_root)
     for pattern in options.input or ():
         check_path("--input", pattern)
     check_options(beam_args, parser)

@@ -33,6 +33,7 @@ def run(argv: Sequence[str]) -> Head:
         raise OptionError(f"--templates needs a {{}} where the label's name goes, not {bad[0]!r}")
     described = _read_descriptions(options.descriptions, labels) if options.descriptions else {}
     check_path("--output", options.output)
+    check_path("--test", options.test)
     heads.check_new(options.task, options.output)
     measured = read_labelled(options.test, options.text_field, options.label_field, "single") if options.test else None
     if measured and (unknown := sorted(set(measured[1]) - set(labels))):

@@ -40,29 +40,10 @@ COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
     ".xz": "xz",
 }
 # Known not to be text; under "auto" they are refused, so that no archive is encoded line by line.
-FOREIGN_SUFFIXES = frozenset(
-    suffix
-    for family in (
-        (".7z", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".zip"),
-        (
-            ".arrow",
-            ".avro",
-            ".feather",
-            ".h5",
-            ".npy",
-            ".npz",
-            ".orc",
-            ".pickle",
-            ".pkl",
-            ".pt",
-            ".safetensors",
-            ".sqlite",
-        ),
-        (".doc", ".docx", ".epub", ".odt", ".pdf", ".xls", ".xlsx"),
-        (".jpeg", ".jpg", ".png"),
-    )
-    for suffix in family
-)
+_ARCHIVES = (".7z", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".zip")
+_TABLES = (".arrow", ".avro", ".feather", ".h5", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".safetensors", ".sqlite")
+_DOCUMENTS = (".doc", ".docx", ".epub", ".odt", ".pdf", ".xls", ".xlsx", ".jpeg", ".jpg", ".png")
+FOREIGN_SUFFIXES = frozenset((*_ARCHIVES, *_TABLES, *_DOCUMENTS))
 READ_BYTES = 1 << 16
 
 
@@ -89,7 +70,7 @@ def detect(path: str, format: FormatName = "auto") -> Format:
     if compression:
         suffix = os.path.splitext(stem)[1]
     if format == "auto" and suffix in FOREIGN_SUFFIXES:
-        raise ValueError(f"{path} is not text ({suffix}); leave it out, or say with --format what it holds")
+        raise ValueError(f"{path} is not text ({suffix})")
     kind = KIND_OF_SUFFIX.get(suffix, "text") if format == "auto" else format
     return Format(kind, compression, splittable=compression is None and kind not in ("csv", "tsv"))
 

@@ -16,7 +16,9 @@ from tests.encoder.labelled import make_task
         ("single", np.zeros(4, np.int64), "task loud: the training rows have one class only"),
         ("multi", np.zeros((4, 3), bool), "task loud: no training row has a label"),
         ("regression", np.full(4, 2.5), "task loud: all training rows have the same value 2.5"),
-        ("regression", np.array([1e200, -1e200, 0, 0]), "task loud: its values are too large: up to 1e"),
+        ("regression", np.array([1e200, -1e200, 0, 0]), "task loud: its values are too large, too close"),
+        ("regression", np.array([0, 1e-200, 0, 0]), "task loud: its values are too large, too close"),
+        ("regression", np.array([0, np.nan, 0, 0]), "task loud: its values are too large, too close"),
         ("single", np.zeros(3, np.int64), "as many targets as texts and at least one, not 3 and 4"),
     ],
 )

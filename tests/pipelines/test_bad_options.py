@@ -88,7 +88,7 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
         (["--direct_num_workers", "two"], "--direct_num_workers: invalid int value: 'two' (an option of Beam's)"),
         (["--runner"], "argument --runner: expected one argument"),
         (["--runner", "NoSuch"], "--runner: Unexpected pipeline runner: NoSuch"),
-        (["--runner", "PortableRunner", "--environment_type", "PROCESS"], "process_command is required"),
+        (["--dry_run=True"], "--dry_run takes no value; with one it is an option of Dataflow's"),
     ],
 )
 def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model, one_text, arguments, message):
@@ -96,6 +96,37 @@ def test_what_the_user_got_wrong_is_said_in_one_line(capsys, tmp_path, no_model,
     assert code == 2
     assert message in said.splitlines()[-1]
     assert not (tmp_path / "s").exists()
+
+
+def test_a_runner_that_lacks_an_option_is_said_before_the_run_begins(capsys, tmp_path, no_model, one_text, tiny_bundle):
+    arguments = ["--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle), "--heads", "none"]
+    lacking = ["--runner", "PortableRunner", "--environment_type", "PROCESS"]
+    code, said = run_cli(capsys, *arguments, *lacking)
+    assert code == 2
+    assert "process_command is required" in said
+    assert sorted(os.listdir(tmp_path / "s")) == ["runs", "store.json"]
+    assert os.listdir(tmp_path / "s" / "runs") == []
+    code, _ = run_cli(capsys, *arguments, *lacking, "--dry_run")
+    assert code == 0  # a plan asks no runner for anything
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train-head", "--name", "m", "--validation", "v", "--output", "o", "--train", ""],
+        ["train-head", "--name", "m", "--train", "t", "--validation", "v", "--output", "o", "--test", ""],
+        ["train-encoder", "--output", "o", "--tasks", "t", ""],
+        ["make-encoder", "--calibrate", "c", "--output", ""],
+        ["zero-shot-head", "--labels", "a,b", "--task", "m", "--output", "o", "--test", ""],
+        ["status", "--store", "s", "--input_root", ""],
+        ["verify", "--store", "s", "--input_root", ""],
+    ],
+)
+def test_an_empty_path_is_no_path(capsys, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 2
+    assert "is empty; is a variable of the shell not set?" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_empty_store_is_not_the_working_directory(capsys, tmp_path, one_text, monkeypatch):
@@ -135,12 +166,14 @@ def test_all_heads_may_stand_beside_others(tmp_path):
 
 
 def test_dry_run_with_a_value_is_the_runners():
-    from pipelines.options import parse_annotate
+    from pipelines.beam_options import check_options
+    from pipelines.options import annotate_parser, parse_annotate
 
     given = ["--input", "a", "--store", "s"]
     assert parse_annotate([*given, "--dry_run"], "annotate").dry_run
-    options = parse_annotate([*given, "--dry_run=True"], "annotate")
-    assert (options.dry_run, options.beam_args) == (False, ("--dry_run=True",))
+    options = parse_annotate([*given, "--dry_run=True", "--runner=DataflowRunner"], "annotate")
+    assert (options.dry_run, options.beam_args) == (False, ("--runner=DataflowRunner", "--dry_run=True"))
+    check_options(options.beam_args, annotate_parser("annotate"))
 
 
 def test_a_job_server_may_know_options_that_beam_does_not():

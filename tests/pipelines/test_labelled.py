@@ -71,6 +71,12 @@ def test_texts_that_are_not_utf8_are_left_out(tmp_path, caplog):
     assert read_texts(str(tmp_path / "texts.jsonl"), "text") == ["two"]
 
 
+def test_an_archive_holds_no_rows(tmp_path):
+    (tmp_path / "rows.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"rows.zip cannot be read: .* is not text \(.zip\)"):
+        read_labelled(str(tmp_path / "rows.zip"), "text", "label", "single")
+
+
 @pytest.mark.parametrize(("line", "said"), [("{", "line 2 is not JSON"), ("3", "line 2 is not a JSON object")])
 def test_a_damaged_line_is_named(tmp_path, line, said):
     (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": "x"}\n' + line + "\n")

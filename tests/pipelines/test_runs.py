@@ -15,6 +15,8 @@ from transforms.store import open_or_create_store
         (["--s3_session_token", "hush", "--store", "s"], ["--s3_session_token", "***", "--store", "s"]),
         (["--azure_connection_string", "a=b;c"], ["--azure_connection_string", "***"]),
         (["--db-password=x=y"], ["--db-password=***"]),
+        (["--sslKeyPassword=x", "--api_keys", "a"], ["--sslKeyPassword=***", "--api_keys", "***"]),
+        (["--environment_config", '{"env": {"A": "b"}}'], ["--environment_config", "***"]),
         (["--batch_tokens", "2048", "--input", "a", "b"], ["--batch_tokens", "2048", "--input", "a", "b"]),
         (["--s3_access_key_id", "--dry_run"], ["--s3_access_key_id", "--dry_run"]),
     ],

@@ -165,6 +165,30 @@ def test_a_shard_read_with_other_options_is_in_the_store_twice_and_said_to_be(an
     assert (codes.twice, codes.documents, labels.documents) == ((), 2, 2)
 
 
+def test_other_options_are_noticed_beside_an_older_version_of_the_shard_too(annotate_tiny, tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    for number in range(8):
+        (tmp_path / "in" / f"{number}.jsonl").write_text('{"text": "good film", "id": "x"}\n')
+    annotate_tiny("--id_field", "id", heads=[])
+    for number in range(8):
+        (tmp_path / "in" / f"{number}.jsonl").write_text('{"text": "a better film", "id": "x"}\n')
+        annotate_tiny("--id_field", "id", heads=[])
+        caplog.clear()
+        annotate_tiny(heads=[], input=tmp_path / "in" / f"{number}.jsonl")
+        assert f"{number}.jsonl has not changed" in caplog.text
+
+
+def test_a_changed_shard_whose_old_block_is_damaged_was_not_read_twice(annotate_tiny, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good film\n")
+    annotate_tiny(heads=[])
+    next((tmp_path / "store" / "codes").rglob("*.parquet")).write_bytes(b"junk")
+    (tmp_path / "in" / "a.txt").write_text("bad film\n" * 2)
+    annotate_tiny(heads=[])
+    (codes,) = status.run(["--store", str(tmp_path / "store")])
+    assert (codes.damaged, codes.twice) == (1, ())
+
+
 def test_verify_says_where_a_shard_may_have_been_read_otherwise(store, tmp_path):
     found = problems(store, "--input", f"{tmp_path}/in", "--max_text_bytes", "9")
     assert len(found) == 9
