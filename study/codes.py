@@ -33,7 +33,17 @@ class Code:
 
 
 def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list[Code]:
-    """List the codes that are compared for features of `dim`, the last `width` of them the last layer's."""
+    """List the codes that are compared for features of `dim`, the last `width` of them the last layer's.
+
+    All are to be fitted on one sample: a rotation that two of them need is found once, as the large ones take minutes.
+    """
+    rotations: dict[int, np.ndarray] = {}
+
+    def itq(sample: np.ndarray, bits: int) -> np.ndarray:
+        if bits not in rotations:
+            rotations[bits] = first_projection(sample, bits, seed)[0]
+        return rotations[bits]
+
     codes = [
         Code("float32", 4.0 * dim, lambda sample: as_floats),
         Code("fp16", 2.0 * dim, lambda sample: as_half),
@@ -51,15 +61,14 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         size = bits / 8
         codes.append(Code("random projection", size, lambda s, b=bits: projected(s, random_directions(dim, b, seed))))
         if bits < dim:
-            itq = "ITQ rotation"
-            codes.append(Code(itq, size, lambda s, b=bits: projected(s, first_projection(s, b, seed)[0])))
+            codes.append(Code("ITQ rotation", size, lambda s, b=bits: projected(s, itq(s, b))))
             whitened = "whitening, random rotation"
             codes.append(Code(whitened, size, lambda s, b=bits: projected(s, whitening(s, b, seed))))
             codes.append(Code("PCA prefix", size, lambda s, b=bits: projected(s, principal_axes(s, b))))
             codes.append(Code("prefix of shuffled dimensions", size, lambda s, b=bits: prefix(s, b, seed)))
         if bits // 2 < dim:
             name = "ITQ rotation, two bits a dimension"
-            codes.append(Code(name, size, lambda s, b=bits: two_bits(first_projection(s, b // 2, seed)[0], s)))
+            codes.append(Code(name, size, lambda s, b=bits: two_bits(itq(s, b // 2), s)))
     return codes
 
 

@@ -71,3 +71,15 @@ def test_two_bits_order_values_in_four_levels():
     level = 2.0 * ones[:, 0] + ones[:, 4]
     assert (np.diff(level) >= 0).all()
     assert [int((level == i).sum()) for i in range(4)] == pytest.approx([50, 50, 50, 50], abs=2)
+
+
+def test_a_rotation_that_two_codes_need_is_found_once_and_is_that_of_its_size(sample, monkeypatch):
+    asked = []
+    monkeypatch.setattr(codes, "first_projection", lambda s, b, seed: asked.append(b) or first_projection(s, b, seed))
+    for code in codes.all_codes(48, 16, (16, 32)):
+        if code.name == "ITQ rotation, 2 bytes":
+            one_bit = code.fit(sample)(sample)
+        elif code.name == "ITQ rotation, two bits a dimension, 4 bytes":
+            two_bits = code.fit(sample)(sample)
+    assert asked == [16]
+    np.testing.assert_array_equal(np.unpackbits(two_bits, axis=1)[:, :16], np.unpackbits(one_bit, axis=1))
