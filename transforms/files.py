@@ -220,11 +220,9 @@ def _commit_remote(path: str, content: bytes, temporary_folder: str) -> None:
 
 
 def _make_folder(folder: str) -> None:
-    from apache_beam.io.filesystem import BeamIOError
-
     try:
         _filesystems().mkdirs(folder)
-    except BeamIOError:
+    except OSError:  # Beam's own errors are among these
         if not exists(folder):  # another worker may have made it meanwhile
             raise
 
