@@ -125,10 +125,9 @@ def pooling(figures: dict) -> str:
         "`first_K` lays the first K tokens side by side; `last` is the last token."
     )
     if "trained" in encoders:
-        about += (
-            " `trained`: the encoder trained with the mean of all layers, read at other places; "
-            "`trained so`: trained with that pooling."
-        )
+        about += " `trained`: the encoder trained with the mean of all layers, read at other places."
+    if "trained so" in encoders:
+        about += " `trained so`: trained with that pooling."
     return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
 
 
