@@ -56,17 +56,26 @@ def costs(
         values = [1000 * (model["shared"] + count * model["each"]) for count in counts]
         left.plot(counts, values, label=name, **styles[name])
     left.set(xlabel="tasks", ylabel="ms a document", yscale="log", title="cost")
-    shared = [task for task in tasks if all(task in values for _, values in curves)]
-    for name, values in curves if shared else ():
-        means = [100 * statistics.fmean(values[task] for task in shared[:count]) for count in range(1, len(shared) + 1)]
-        right.plot(range(1, len(shared) + 1), means, label=name, **styles[name])
-    title = "accuracy" if len(shared) == len(tasks) else f"accuracy, the {len(shared)} tasks that all have figures for"
+    count, means = means_over_tasks(curves, tasks)
+    for name, values in means.items():
+        right.plot(range(1, count + 1), values, label=name, **styles[name])
+    title = "accuracy" if count == len(tasks) else f"accuracy, the {count} tasks that all have figures for"
     right.set(xlabel="tasks", ylabel="mean accuracy over the first T tasks, %", title=title)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
     return _save(figure, path)
+
+
+def means_over_tasks(
+    curves: Sequence[tuple[str, dict[str, float]]], tasks: Sequence[str]
+) -> tuple[int, dict[str, list[float]]]:
+    """Average over the first 1, 2, … of the tasks that all curves have figures for, in %; and say how many these are."""
+    shared = [task for task in tasks if all(task in values for _, values in curves)]
+    first = [shared[: count + 1] for count in range(len(shared))]
+    means = {name: [100 * statistics.fmean(values[task] for task in part) for part in first] for name, values in curves}
+    return len(shared), means
 
 
 def _figure(inches: tuple[float, float]) -> Any:

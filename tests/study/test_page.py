@@ -9,7 +9,6 @@ from study import page, plots, tables
 from study.goals import all_goals
 from study.records import Record
 from study.settings import Settings
-from tests.conftest import optional
 
 TASKS = ("sst2", "trec")
 
@@ -171,11 +170,12 @@ def test_costs_say_up_to_which_number_of_tasks_a_dearer_rival_is_dearer(settings
     assert "the encoder's time varied by 10%" in text
 
 
-def test_accuracies_are_drawn_over_the_tasks_that_all_have(tmp_path):
-    optional("matplotlib")
-    costs = results()["costs"]
-    curves = [("encoder and heads", {"sst2": 0.9, "trec": 0.8}), ("student", {"trec": 0.7})]
-    assert plots.costs(costs, curves, TASKS, tmp_path / "plot.svg") == "plot.svg"
-    drawn = (tmp_path / "plot.svg").read_text()
-    assert "accuracy, the 1 tasks that all have figures for" in drawn
-    assert drawn.count("<!-- student -->") == drawn.count("<!-- encoder and heads -->") == 2  # both legends
+def test_accuracies_over_tasks_are_of_the_tasks_that_all_have():
+    curves = [("ours", {"a": 0.9, "b": 0.8, "c": 0.1}), ("student", {"b": 0.7, "c": 0.5})]
+    count, means = plots.means_over_tasks(curves, ("a", "c", "b"))
+    assert count == 2
+    assert means == {"ours": [10, pytest.approx(45)], "student": [50, pytest.approx(60)]}
+    assert plots.means_over_tasks([("ours", {"a": 1}), ("student", {"b": 1})], ("a", "b")) == (
+        0,
+        {"ours": [], "student": []},
+    )
