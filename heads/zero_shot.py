@@ -107,11 +107,16 @@ def root_covariance_product(weights: np.ndarray, signs: np.ndarray) -> np.ndarra
     return weights @ axes * np.sqrt(np.maximum(values, 0)) @ axes.T
 
 
+def check_unlabelled(texts: int) -> None:
+    """Raises HeadError where there are too few texts without labels: to be asked before they are encoded."""
+    if texts < FEWEST_UNLABELLED:
+        raise HeadError(f"{texts} unlabelled texts are too few; give {FEWEST_UNLABELLED} or more, or none")
+
+
 def _signs(codes: np.ndarray, bits: int) -> np.ndarray:
     if codes.ndim != 2 or codes.dtype != np.uint8 or codes.shape[1] * 8 != bits:
         raise HeadError(f"unlabelled codes must be (n, {bits // 8}) uint8, but got {codes.shape} {codes.dtype}")
-    if len(codes) < FEWEST_UNLABELLED:
-        raise HeadError(f"{len(codes)} unlabelled texts are too few; give {FEWEST_UNLABELLED} or more, or none")
+    check_unlabelled(len(codes))
     return np.unpackbits(codes, axis=1).astype(np.float64) * 2 - 1
 
 

@@ -14,7 +14,7 @@ from heads import Head, HeadError
 from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
 from transforms import files
 from transforms.blocks import ReadOptions
-from transforms.layout import BlockName, Listing, codes_folder, labels_folder, read_metadata, shard_path_key
+from transforms.layout import Listing, codes_folder, labels_folder, read_metadata, shard_path_key
 from transforms.store import (
     STORE_FILE,
     CutRules,
@@ -76,10 +76,8 @@ def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Se
         stored.setdefault(shard_path_key(key), []).append(key)
     known = [shard for shard in shards if shard.key not in codes.shards and shard_path_key(shard.key) in stored]
     for shard, key in ((s, key) for s in known[:_LOOKED_AT] for key in stored[shard_path_key(s.key)]):
-        index, unit = next(iter(codes.shards[key].items()))
-        block = next(iter(unit.blocks))
         try:
-            schema, _ = store.read_schema(folder, BlockName(key, index, unit.units, block, block == unit.last))
+            schema, _ = store.read_schema(folder, codes.first_block(key))
         except (OSError, ValueError):  # a damaged block is verify's business
             continue
         before = read_metadata(schema)["shard"]

@@ -147,17 +147,9 @@ def _complete(listing: Listing) -> set[tuple[str, int]]:
     return {(shard, index) for shard, units in listing.shards.items() for index, unit in units.items() if unit.complete}
 
 
-def _first_blocks(listing: Listing) -> list[BlockName]:
-    """Return one block a shard."""
-    first: dict[str, BlockName] = {}
-    for name in block_names(listing):
-        first.setdefault(name.shard, name)
-    return list(first.values())
-
-
 def _shards(store: Store, folder: str, listing: Listing) -> list[tuple[str, dict, str | None]]:
     """Return (key, what its blocks say of the shard, why it is stale or None) of all shards whose first block can be read."""
-    names = _first_blocks(listing)
+    names = [listing.first_block(shard) for shard in sorted(listing.shards)]
     with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         footers = pool.map(lambda name: _footer(store, folder, name), names)
         shards = [(name.shard, read_metadata(footer[0])["shard"]) for name, footer in zip(names, footers) if footer]
@@ -185,7 +177,7 @@ def _why_stale(store: Store, shard: dict) -> str | None:
 
 
 def _encoder_of(store: Store, folder: str, listing: Listing) -> str | None:
-    footers = (_footer(store, folder, name) for name in _first_blocks(listing))
+    footers = (_footer(store, folder, listing.first_block(shard)) for shard in sorted(listing.shards))
     return next((read_metadata(footer[0])["encoder"][:12] for footer in footers if footer), None)
 
 

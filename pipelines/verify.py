@@ -21,7 +21,7 @@ from pipelines.options import BEAM_EPILOG, FORMATS, Parser, check_path
 from pipelines.planning import find_encoder, reading_options
 from transforms import files
 from transforms.blocks import ReadOptions
-from transforms.layout import BlockName, Listing, read_metadata
+from transforms.layout import Listing, read_metadata
 from transforms.store import Store, open_store, said_in_one_line
 from transforms.units import match_shards
 
@@ -127,10 +127,7 @@ def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tupl
             listing = store.listing(folder)
             if not listing.shards:
                 problems += [f"{folder}/{stranger} is no block's name" for stranger in listing.strangers]
-            for shard, units in listing.shards.items():
-                index, unit = next(iter(units.items()))
-                block = next(iter(unit.blocks))
-                name = BlockName(shard, index, unit.units, block, block == unit.last)
+            for name in map(listing.first_block, listing.shards):
                 try:
                     encoder = read_metadata(store.read_schema(folder, name)[0])["encoder"][:12]
                 except (OSError, ValueError, KeyError) as error:

@@ -39,10 +39,8 @@ def run(argv: Sequence[str]) -> Head:
     if measured and (unknown := sorted(set(measured[1]) - set(labels))):
         _log.warning("%s has labels that are not among --labels: %s", options.test, ", ".join(unknown))
     texts = sample_texts(options.unlabelled, options.text_field, options.unlabelled_rows, seed=0)
-    if options.unlabelled and len(texts) < zero_shot.FEWEST_UNLABELLED:
-        raise DataError(
-            f"{len(texts)} unlabelled texts are too few; give {zero_shot.FEWEST_UNLABELLED} or more, or none"
-        )
+    if options.unlabelled:
+        zero_shot.check_unlabelled(len(texts))
     prompts = [zero_shot.prompts(label, described.get(label, ()), options.templates) for label in labels]
 
     model = encoder.load(options.encoder, options.device, options.precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER
+from study.measure import ALL_LAYERS, BEFORE_THE_THRESHOLD, DEFAULT_STEPS, LAST_LAYER, LEARNED
 from study.records import Record, by_task, mean, select
 
 SEEN_SHARE = 0.98
@@ -95,7 +95,7 @@ def _bits(results: dict) -> Goal:
     asks = f"bits against the same encoder's floats: at most {100 * BITS_LOSS:g} points lost on average at {GOAL_BITS:,} bits"
     trained, frozen = (records_of(results, step) for step in ("trained_size", "size"))
     codes = (
-        ("learned projection", "learned projection, float32", trained, "a projection learned with the encoder"),
+        (LEARNED, BEFORE_THE_THRESHOLD, trained, "a projection learned with the encoder"),
         ("ITQ rotation", "float32", trained, "trained encoder, ITQ rotation"),
         ("ITQ rotation", "float32", frozen, "frozen base alone, ITQ rotation"),
     )

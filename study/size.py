@@ -10,9 +10,8 @@ from encoder import Bundle
 from study import encoders
 from study.codes import Apply, all_codes
 from study.context import Study
+from study.measure import BEFORE_THE_THRESHOLD, LEARNED
 from study.records import Record
-
-BEFORE_THE_THRESHOLD = "learned projection, float32"
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def run_trained(study: Study) -> dict[str, Any]:
             features = study.features(bundle, f"learned-{bits}-{seed}", task)
             rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
             for method, size, code in (
-                ("learned projection", bits / 8, "bits"),
+                (LEARNED, bits / 8, "bits"),
                 (BEFORE_THE_THRESHOLD, 4.0 * bits, "floats"),
             ):
                 inputs = features.bits if code == "bits" else features.floats

@@ -181,7 +181,7 @@ def rivals(figures: dict, output: Path) -> str:
         parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))
-        curves = [("encoder and heads" if name == ours else name, by_task(records)) for name, records in sources]
+        curves = [(costs["ours"] if name == ours else name, by_task(records)) for name, records in sources]
         parts.append(
             _picture(plots.costs(costs, curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T")
         )

@@ -114,6 +114,13 @@ class Listing:
         """Return how many units a shard has in all; None where none of its blocks is there."""
         return next((unit.units for unit in self.shards.get(shard, {}).values()), None)
 
+    def first_block(self, shard: str) -> BlockName:
+        """Return the first of a shard's blocks that is there: what it says of the shard all say."""
+        index = min(self.shards[shard])
+        unit = self.shards[shard][index]
+        block = min(unit.blocks)
+        return BlockName(shard, index, unit.units, block, block == unit.last)
+
     def incomplete_units(self, shards: Iterable[str]) -> int:
         """Count the units of some known shards that lack a block, or all of them."""
         complete = {shard: sum(unit.complete for unit in self.shards[shard].values()) for shard in shards}
