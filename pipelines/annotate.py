@@ -10,15 +10,10 @@ rejected than --max_reject_share.
 from __future__ import annotations
 
 import collections
-import contextlib
-import logging
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.beam_options import (
     beam_pipeline_options,
@@ -29,7 +24,9 @@ from pipelines.beam_options import (
     prepare_files,
 )
 from pipelines.cli import main_of
+from pipelines.interruption import run_to_the_end
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
+from transforms.machine import usable_cores
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -88,7 +85,8 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         for key, path, reason in plan.unreadable:
             store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
         counters = _execute(options, beam_options, bundle, store, plan, heads)
-        summary = report.summarize(counters, plan, heads, store.failures(), options.max_reject_share)
+        failures = planning.still_failed(store, bundle, heads)
+        summary = report.summarize(counters, plan, heads, failures, options.max_reject_share)
         record.note(summary=summary.to_dict())
     print(report.format_summary(summary, store))
     return summary
@@ -112,9 +110,7 @@ def _execute(
     with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
         pipeline = beam.Pipeline(options=beam_options)
         build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
-        with _interruptible():
-            result = pipeline.run()
-            result.wait_until_finish()
+        result = run_to_the_end(pipeline, is_local(beam_options))
     found = result.metrics().query()["counters"]
     counters: collections.Counter[str] = collections.Counter()
     for counter in found:
@@ -122,30 +118,6 @@ def _execute(
             # A portable runner gives None for a counter that was made and never raised.
             counters[counter.key.metric.name] += counter.result or 0
     return counters | {"milliseconds": round((time.monotonic() - started) * 1000)}
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a run as KeyboardInterrupt: Beam would wrap it into an error of the step it hits."""
-    pressed = False
-
-    def press(number: int, frame: Any) -> None:
-        nonlocal pressed
-        pressed = True
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the step it hits is no one's business
-        signal.default_int_handler(number, frame)
-
-    here = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, press) if here else None
-    try:
-        yield
-    except Exception as error:
-        if pressed:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        if here:
-            signal.signal(signal.SIGINT, before)
 
 
 def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
@@ -178,10 +150,17 @@ def build(
     import transforms
     from pipelines.planning import reading_options
     from transforms.encode import EncodeOptions
+    from transforms.machine import installed
 
     reading = reading_options(options)
     encoding = EncodeOptions(
-        options.device, options.precision, options.batch_tokens, threads, options.accelerator, bundle.base_id
+        options.device,
+        options.precision,
+        options.batch_tokens,
+        threads,
+        options.accelerator,
+        bundle.base_id,
+        installed(),
     )
     units = pipeline | "PlanUnits" >> transforms.PlanUnits(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
@@ -202,7 +181,7 @@ def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) 
     """
     from apache_beam.options.pipeline_options import DirectOptions
 
-    workers = options.threads or _cores()
+    workers = options.threads or usable_cores()
     if workers > 1 and not any(arg.startswith("--direct_") for arg in options.beam_args):
         direct = beam_options.view_as(DirectOptions)
         direct.direct_num_workers = workers
@@ -216,11 +195,7 @@ def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> i
     direct = beam_options.view_as(DirectOptions)
     if options.threads or direct.direct_num_workers == 1:
         return options.threads
-    return max(1, _cores() // (direct.direct_num_workers or _cores()))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata, shard_path_key
-from transforms.store import Store
+from transforms.store import DamagedBlock, Store
 from transforms.units import Shard, Unit, cut_shard
 
 _GOES_ON = "annotate goes on there, unless the shard has changed since (see status)"
@@ -26,14 +26,16 @@ class Found:
 
 
 class Damaged(Exception):
-    """Say which block cannot be read, why, and what helps."""
+    """Say which block cannot be read, why, and where it is the block's own fault, what helps."""
 
     def __init__(self, folder: str, name: BlockName, error: Exception) -> None:
         program = "label" if folder.startswith("labels/") else "annotate"
         cure = f"delete it, and {program} makes it again"
         if folder.startswith("rejects/"):
             cure = f"delete it and the codes of {name.shard}, and annotate makes both again"
-        super().__init__(f"{folder}/{name} cannot be read ({type(error).__name__}: {error}); {cure}")
+        helps = "" if isinstance(error, OSError) else f"; {cure}"  # what a file system fails at may pass
+        why = str(error) if isinstance(error, DamagedBlock) else f"{type(error).__name__}: {error}"
+        super().__init__(f"{folder}/{name} cannot be read ({why}){helps}")
 
 
 class Checker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ COMMANDS = {
     "train-encoder": ("pipelines.train_encoder", "run", "train an encoder on labelled tasks, with its bits in view"),
 }
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128  # and the signal's number, as shells have it
 EXIT_BROKEN_PIPE = 141
 
 
@@ -63,9 +64,9 @@ def guard(program: Callable[[], Any], name: str) -> int:
     _set_up_logging()
     try:
         return getattr(program(), "exit_code", 0)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{name}: interrupted; what is committed stays, the same command goes on from there", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
         return EXIT_BROKEN_PIPE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import encoder
 import heads
@@ -15,6 +15,7 @@ from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
 from transforms import files
 from transforms.blocks import ReadOptions
 from transforms.layout import Listing, codes_folder, labels_folder, read_metadata, shard_path_key
+from transforms.machine import NOT_INSTALLED, installed
 from transforms.store import (
     STORE_FILE,
     CutRules,
@@ -158,11 +159,21 @@ def keep_models(store: Store, bundle: Bundle, used: list[Head]) -> None:
             store.write_file(path, about)
 
 
+def still_failed(store: Store, bundle: Bundle, heads: list[Head]) -> list[dict[str, Any]]:
+    """Return this run's failures, without those of units that a later attempt finished: a runner tries again by itself."""
+    failures = store.failures()
+    if not failures:
+        return []
+    needed = [store.listing(codes_folder(bundle.fingerprint)), *_label_listings(store, heads).values()]
+
+    def is_done(failure: dict[str, Any]) -> bool:
+        return all(listing.is_complete(failure["shard"], failure["unit"]) for listing in needed)
+
+    return [failure for failure in failures if failure["step"] == "plan" or not is_done(failure)]
+
+
 def made_by() -> str:
-    try:
-        return f"encode-once {version('encode-once')}"
-    except PackageNotFoundError:
-        return "encode-once (not installed)"
+    return f"encode-once {installed()}".replace(NOT_INSTALLED, f"({NOT_INSTALLED})")
 
 
 def _label_listings(store: Store, used: list[Head]) -> dict:

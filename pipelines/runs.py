@@ -11,12 +11,12 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
 from pipelines.report_page import lay_out
 from transforms import files
+from transforms.machine import installed
 from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
@@ -81,7 +81,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         finished = datetime.datetime.now(datetime.timezone.utc)
-        state = "done" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        state = "done" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
         ended = {"state": state, "finished": finished.isoformat(timespec="seconds")}
         if error is not None:
             ended["error"] = f"{kind.__name__}: {error}"
@@ -165,10 +165,4 @@ def _lock(path: str) -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {package: installed(package) for package in _PACKAGES}

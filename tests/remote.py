@@ -1,12 +1,16 @@
-"""Two file systems for Beam over a local folder: one as object stores are, one as HDFS is. Both refuse to work without
-options, as Beam's own for S3, Azure and HDFS do."""
+"""File systems for Beam over a local folder: as object stores are, as HDFS is, as a cloud that fails. All refuse to work
+without options, as Beam's own for S3, Azure and HDFS do."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
@@ -66,7 +70,7 @@ class _Remote(FileSystem):
         return self.metadata(path).last_updated_in_seconds
 
     def checksum(self, path: str) -> str:
-        raise NotImplementedError
+        return base64.b64encode(zlib.crc32(self._local(path).read_bytes()).to_bytes(4, "big")).decode()
 
     def metadata(self, path: str) -> FileMetadata:
         if not self._local(path).is_file():
@@ -148,3 +152,55 @@ class Folders(_Remote):
         if not local.is_dir():
             raise BeamIOError("List operation failed", {dir_or_prefix: FileNotFoundError()})
         yield from (self._metadata(entry) for entry in local.iterdir())
+
+
+class CloudError(Exception):
+    """Fail as clouds' own libraries do: no OSError, with the status of HTTP."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"status {code}")
+        self.code = code
+
+
+class Cloud(Objects):
+    """Keep objects, and fail as a cloud does: `failing` says with which status, and how often before it works again."""
+
+    failing: ClassVar[dict[str, list[int]]] = {}
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "cloud"
+
+    def _fail(self, what: str) -> None:
+        if self.failing.get(what):
+            raise CloudError(self.failing[what].pop(0))
+
+    def exists(self, path: str) -> bool:
+        self._fail("exists")
+        return super().exists(path)
+
+    def metadata(self, path: str) -> FileMetadata:
+        if not self._local(path).is_file():
+            raise BeamIOError("Metadata operation failed", {path: CloudError(404)})
+        return super().metadata(path)
+
+    def create(self, path, mime_type="application/octet-stream", compression_type="auto"):
+        self._fail("create")
+        return super().create(path)
+
+    def open(self, path, mime_type="application/octet-stream", compression_type="auto"):
+        self._fail("open")
+        if not self._local(path).is_file():
+            raise CloudError(404)
+        return _Failing(super().open(path), self)
+
+
+class _Failing(io.BytesIO):
+    def __init__(self, file, system: Cloud) -> None:
+        with file:
+            super().__init__(file.read())
+        self._system = system
+
+    def read(self, size: int = -1) -> bytes:
+        self._system._fail("read")
+        return super().read(size)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
+import threading
 import time
 from collections.abc import Iterator
 
@@ -24,8 +26,9 @@ from transforms.layout import (
     rejects_folder,
     with_metadata,
 )
+from transforms.machine import installed, usable_cores
 from transforms.read import block_name, report_failure
-from transforms.store import Store, describe_stored_encoder
+from transforms.store import DamagedBlock, Store, describe_stored_encoder
 from transforms.units import Unit
 
 METRICS = "encode_once"
@@ -45,6 +48,8 @@ class EncodeOptions:
             "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
         base_id: where the base model is found now, which need not be where it was when the store got its encoder; None:
             as the store says.
+        version: of this package where the run was started; "" for any. A worker with another one is refused: its codes would
+            bear the same fingerprint.
     """
 
     device: str = "auto"
@@ -53,6 +58,7 @@ class EncodeOptions:
     threads: int | None = None
     accelerator: str = ""
     base_id: str | None = None
+    version: str = ""
 
 
 @dataclasses.dataclass
@@ -141,16 +147,21 @@ class _EncodeText(beam.DoFn):
         self.resumed_rejected = count(METRICS, "resumed_rejected")
 
     def _stored(self, folder: str, name: BlockName) -> pa.Table | None:
-        """Read a block that is there; None where it is not, or is damaged: then it is encoded again and replaced."""
+        """Read a block that is there; None where it is not, or is damaged: then it is removed and encoded again."""
         if not self.store.has_block(folder, name):
             return None
         try:
             return self.store.read_block(folder, name)
-        except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        except FileNotFoundError:  # removed meanwhile
+            return None
+        except DamagedBlock as error:
             _log.warning("%s/%s is damaged and is encoded again: %s", folder, name, error)
+            self.store.remove_block(folder, name)
             return None
 
     def setup(self) -> None:
+        if self.options.version not in ("", found := installed()):
+            raise RuntimeError(f"this worker has encode-once {found}, the run was started with {self.options.version}")
         if self.options.threads:
             import torch
 
@@ -169,7 +180,8 @@ class _EncodeText(beam.DoFn):
             yield CodeBlock(unit, block.index, block.last, stored)
             return
         started = time.perf_counter()
-        codes = self.encoder.encode(block.table["text"].to_pylist())
+        with _turns(self.encoder.device.type):
+            codes = self.encoder.encode(block.table["text"].to_pylist())
         self.encode_milliseconds.inc(round((time.perf_counter() - started) * 1000))
         cut = block.table["cut"].to_numpy()
         metadata = {
@@ -187,6 +199,18 @@ class _EncodeText(beam.DoFn):
         self.padded_tokens.inc(codes.padded_tokens)
         self.truncated.inc(int((codes.truncated | cut).sum()))
         yield CodeBlock(unit, block.index, block.last, table, block.rejects)
+
+
+@functools.cache
+def _turns(device: str) -> threading.BoundedSemaphore:
+    """Return what lets as many blocks be encoded at once, in one process, as there are cores for their threads.
+
+    Clusters give a process as many bundles as it has slots. Each encoding takes the torch threads of the whole process, or
+    the whole accelerator, so one after the other is as fast, and takes the memory of one.
+    """
+    import torch
+
+    return threading.BoundedSemaphore(max(1, usable_cores() // torch.get_num_threads()) if device == "cpu" else 1)
 
 
 class WriteCodes(beam.PTransform):
@@ -243,9 +267,7 @@ class _ReadCodes(beam.DoFn):
                 name = block_name(unit, index, last)
                 try:
                     table = self.store.read_block(folder, name)
-                except FileNotFoundError:
-                    raise
-                except (OSError, ValueError) as error:
+                except DamagedBlock as error:
                     raise OSError(
                         f"{folder}/{name} is damaged ({error}); delete it, and annotate makes it again"
                     ) from None

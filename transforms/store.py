@@ -32,6 +32,10 @@ class StoreError(ValueError):
     """Say why a store cannot be used."""
 
 
+class DamagedBlock(ValueError):
+    """Say that a block was read and is not a Parquet file: it has to be made again, where an OSError may pass."""
+
+
 @contextlib.contextmanager
 def said_in_one_line(root: str) -> Iterator[None]:
     """Turn what a file system says of a store that cannot be read into StoreError."""
@@ -107,18 +111,39 @@ class Store:
             store_schema=True,
         )
         sync = not folder.startswith("labels/")
-        files.commit(self.path(folder, str(name)), buffer.getvalue(), self.temporary_folder, sync)
+        path = self.path(folder, str(name))
+        files.commit(path, buffer.getvalue(), self.temporary_folder, sync, replace=False)
+
+    def remove_block(self, folder: str, name: BlockName) -> None:
+        """Remove a damaged block: a commit would leave what stands there."""
+        files.remove(self.path(folder, str(name)))
 
     def has_block(self, folder: str, name: BlockName) -> bool:
         return files.exists(self.path(folder, str(name)))
 
     def read_block(self, folder: str, name: BlockName) -> pa.Table:
-        return pq.read_table(pa.BufferReader(files.read_bytes(self.path(folder, str(name)))))
+        """Read a block.
+
+        Raises:
+            OSError: it cannot be read now; FileNotFoundError: it is not there.
+            DamagedBlock: it was read, and is not what was written.
+        """
+        content = files.read_bytes(self.path(folder, str(name)))
+        try:
+            return pq.read_table(pa.BufferReader(content))
+        except (OSError, ValueError) as error:  # pyarrow's errors are among these
+            raise DamagedBlock(f"{type(error).__name__}: {error}") from None
 
     def read_schema(self, folder: str, name: BlockName) -> tuple[pa.Schema, int]:
-        """Read a block's schema and its number of rows from its footer."""
+        """Read a block's schema and its number of rows from its footer.
+
+        Raises: as `read_block`.
+        """
         with files.open_raw(self.path(folder, str(name))) as file:
-            parquet = pq.ParquetFile(file)
+            try:
+                parquet = pq.ParquetFile(file)
+            except pa.ArrowInvalid as error:
+                raise DamagedBlock(f"{type(error).__name__}: {error}") from None
             return parquet.schema_arrow, parquet.metadata.num_rows
 
     def write_file(self, name: str, content: bytes | str | dict[str, Any]) -> None:

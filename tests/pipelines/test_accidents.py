@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -78,8 +79,8 @@ def test_whatever_a_reader_throws_fails_its_unit_alone(annotate_tiny, tmp_path, 
     assert summary.documents == 280
 
 
-def test_control_c_ends_with_130_and_a_store_that_goes_on(tmp_path, tiny_bundle):
-    import signal
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bundle, number, code):
     import time
 
     (tmp_path / "in").mkdir()
@@ -91,9 +92,9 @@ def test_control_c_ends_with_130_and_a_store_that_goes_on(tmp_path, tiny_bundle)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "s").rglob("codes/*/*.parquet")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "interrupted; what is committed stays" in said
     assert "Traceback" not in said
     (record,) = (tmp_path / "s" / "runs").glob("*/run.json")
@@ -108,14 +109,14 @@ def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkey
     real = files.commit
     calls = []
 
-    def full(path, content, temporary_folder, *how):
+    def full(path, content, temporary_folder, *how, **more):
         if path.endswith(".parquet") and len(calls) > 5:
             os.makedirs(temporary_folder, exist_ok=True)
             with open(os.path.join(temporary_folder, "half.tmp"), "wb") as file:
                 file.write(content[: len(content) // 2])
             raise OSError(28, "No space left on device")
         calls.append(path)
-        real(path, content, temporary_folder, *how)
+        real(path, content, temporary_folder, *how, **more)
 
     monkeypatch.setattr(files, "commit", full)
     with pytest.raises(Exception, match="No space left on device"):

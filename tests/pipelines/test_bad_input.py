@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 
@@ -10,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import annotate
+import encoder
+import heads
+from pipelines import annotate, planning
 from tests.conftest import random_texts, write_corpus
 from tests.pipelines.test_annotate import read
+from transforms.store import open_store
 
 
 def test_bad_rows_are_rejected_with_place_and_reason_and_the_rest_goes_on(annotate_tiny, tmp_path):
@@ -188,3 +192,21 @@ def test_random_bytes_never_crash_the_run(annotate_tiny, tmp_path):
     summary = annotate_tiny("--max_reject_share", "1", heads=["mood"])
     assert summary.exit_code == 3
     assert summary.documents >= 5
+
+
+def test_a_unit_that_a_later_attempt_finished_has_not_failed(annotate_tiny, tmp_path, tiny_bundle, tiny_heads):
+    """A cluster's runner tries a lost worker's units again; what the first attempt recorded must not fail the run."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good\nbad\n")
+    annotate_tiny(heads=["mood"])
+    (codes,) = (tmp_path / "store" / "codes").rglob("*.end.parquet")
+    store = dataclasses.replace(open_store(str(tmp_path / "store")), run_id="one")
+    shard = codes.name.split(".")[0]
+    for step in ("read", "label-mood", "plan"):
+        store.record_failure({"shard": shard, "unit": 0, "path": "a.txt", "step": step, "reason": "lost"})
+    store.record_failure({"shard": shard, "unit": 1, "path": "a.txt", "step": "read", "reason": "lost"})
+    bundle = encoder.describe(str(tiny_bundle))
+    found = planning.still_failed(store, bundle, [heads.load(tiny_heads["mood"])])
+    assert [(failure["unit"], failure["step"]) for failure in found] == [(0, "plan"), (1, "read")]
+    found = planning.still_failed(store, bundle, [heads.load(tiny_heads["mood"]), heads.load(tiny_heads["stars"])])
+    assert len(found) == 4  # the labels of one head are missing

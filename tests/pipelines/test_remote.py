@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from pipelines import annotate, cli, status, verify
 from pipelines.options import OptionError
 from tests import remote
 from tests.conftest import write_corpus
-from transforms import files
 from transforms.store import StoreError
 
 SCHEMES = ("objects", "folders")
@@ -148,19 +145,3 @@ def test_one_shard_may_be_named_though_its_name_is_a_pattern(tmp_path, call, sch
     (tmp_path / "in" / "odd[1].txt").write_text("one\n")
     remote.forget_options()
     assert call(scheme, "encode", "--input", f"{scheme}://in/odd[1].txt").documents == 1
-
-
-def test_two_workers_that_make_a_folder_at_once_both_have_it(tmp_path, monkeypatch):
-    """HDFS says so by an error of Beam's, others by one of Python's: the folder is there, and that is all that counts."""
-    made = []
-
-    def lose_the_race(folder: str) -> None:
-        made.append(folder)
-        raise FileExistsError(folder)
-
-    monkeypatch.setattr(files, "_filesystems", lambda: SimpleNamespace(mkdirs=lose_the_race))
-    monkeypatch.setattr(files, "exists", lambda folder: folder == "folders://there")
-    files._make_folder("folders://there")
-    with pytest.raises(FileExistsError):
-        files._make_folder("folders://not there")
-    assert made == ["folders://there", "folders://not there"]

@@ -1,0 +1,21 @@
+"""Say what this machine has: machines that work on one store must have the same version of this package."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+NOT_INSTALLED = "not installed"
+
+
+def installed(package: str = "encode-once") -> str:
+    """Return a package's version, or `NOT_INSTALLED`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return NOT_INSTALLED
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
