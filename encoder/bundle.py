@@ -187,6 +187,7 @@ def describe(bundle: str) -> Bundle:
     `bundle` is "default", a bundle's folder, a model's folder, or a Hugging Face id; a bare model gets the mean of its
     last layer, cut at zero.
     """
+    bundle = os.path.expanduser(bundle)
     folder = BUNDLED_FOLDER / bundle if re.fullmatch(r"[\w-]+", bundle) else Path(bundle)
     if (folder / DESCRIPTION_FILE).is_file():
         return read(folder)

@@ -83,8 +83,8 @@ class Head:
         if fingerprint != self.encoder_fingerprint:
             fitted_on, found = self.encoder_fingerprint[:8], fingerprint[:8]
             raise HeadError(
-                f"head {self.task!r} was fitted on encoder {fitted_on} but the store holds codes "
-                f"of {found}; fit it again with train-head or point --encoder at {fitted_on}"
+                f"head {self.task!r} was fitted on encoder {fitted_on}, not on {found}, whose codes it would read; "
+                f"fit it again with train-head, or point --encoder at {fitted_on}"
             )
 
     def check_codes(self, bits: np.ndarray) -> None:

@@ -28,7 +28,9 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
 
     folder = folder.resolve()  # "." has no name of its own
     check_free(folder)
-    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    name = f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
+    beside = folder.with_name(name)
+    fresh = beside if os.access(folder.parent, os.W_OK) or not folder.exists() else folder / name
     try:
         fresh.mkdir(parents=True)
     except OSError as error:
@@ -38,14 +40,26 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
         (fresh / "head.json").write_text(text + "\n", encoding="utf-8")
         (fresh / "weights.safetensors").write_bytes(save(arrays))
         if folder.exists():
-            old = fresh.with_suffix(".old")
-            folder.rename(old)
-            fresh.rename(folder)
-            shutil.rmtree(old)
+            _replace(folder, fresh)
         else:
             fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put a fresh head where one is, or where an empty folder is."""
+    old = fresh.with_suffix(".old")
+    try:
+        folder.rename(old)
+    except OSError:  # a mount point, or a folder in one that may not be written to: file by file, what names them last
+        for name in ("weights.safetensors", "head.json"):
+            temporary = folder / f".{name}.tmp"
+            shutil.copyfile(fresh / name, temporary)
+            temporary.replace(folder / name)
+        return
+    fresh.rename(folder)
+    shutil.rmtree(old)
 
 
 def check_free(folder: Path) -> None:

@@ -28,12 +28,14 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
     if not beam_args:
         return  # Beam is not imported for that
     known, unknown = _BeamParser.of_all_options().parse_known_args(list(beam_args))
-    runner = (known.runner or DEFAULT_RUNNER).rsplit(".", 1)[-1]
+    runner = _runner_name(known.runner)
     if runner != "DataflowRunner" and any(arg.startswith("--dry_run=") for arg in beam_args):
         raise OptionError(
             f"--dry_run takes no value; with one it is an option of Dataflow's, and the runner is {runner}"
         )
     names = _option_names(parser)
+    if unknown and not unknown[0].startswith("-"):
+        raise OptionError(f"unknown argument {unknown[0]!r}; shards follow --input directly")
     for name in (arg.split("=")[0] for arg in unknown):
         close = difflib.get_close_matches(name, names, 1, 0.8) if name.startswith("--") else []
         if close:
@@ -86,7 +88,14 @@ def is_local(options: PipelineOptions) -> bool:
     """Whether the runner works on this machine, in processes it starts itself."""
     from apache_beam.options.pipeline_options import StandardOptions
 
-    return (options.view_as(StandardOptions).runner or DEFAULT_RUNNER).rsplit(".", 1)[-1] in LOCAL_RUNNERS
+    return _runner_name(options.view_as(StandardOptions).runner) in LOCAL_RUNNERS
+
+
+def _runner_name(given: str | None) -> str:
+    """Return the name of a runner's class; Beam takes `direct` for DirectRunner, and modules in front."""
+    name = (given or DEFAULT_RUNNER).rsplit(".", 1)[-1]
+    by_short_name = {known.lower().removesuffix("runner"): known for known in _KNOWN_RUNNERS}
+    return by_short_name.get(name.lower().removesuffix("runner"), name)
 
 
 def _create_runner(options: PipelineOptions) -> Any:

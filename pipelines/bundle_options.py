@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encoder.settings import BundleSettings
-from pipelines.options import Parser, add_shared, count
+from pipelines.options import Parser, add_shared, count, local_path
 
 
 def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
@@ -57,7 +57,12 @@ def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_bundle_arguments(parser)
     parser.add_argument(
-        "--calibrate", nargs="+", required=True, metavar="FILE", help="files whose texts are sampled, 64 or more"
+        "--calibrate",
+        nargs="+",
+        type=local_path,
+        required=True,
+        metavar="FILE",
+        help="files whose texts are sampled, 64 or more",
     )
     parser.add_argument(
         "--calibrate_rows", type=count, default=4000, metavar="N", help="texts sampled, evenly over the files"
@@ -66,5 +71,5 @@ def parse_make_encoder(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--source", default="", metavar="TEXT", help="where the calibration texts are from")
     add_shared(parser, "device")
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="of the sample and the rotation")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder")
+    parser.add_argument("--output", type=local_path, required=True, metavar="DIR", help="the bundle's folder")
     return parser.parse_args(list(argv))

@@ -6,6 +6,7 @@ Imports nothing heavy: a command's program is imported when it is run.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import signal
@@ -32,11 +33,18 @@ COMMANDS = {
 EXIT_USAGE = 2
 EXIT_SIGNAL = 128  # and the signal's number, as shells have it
 EXIT_BROKEN_PIPE = 141
+_GO_ON = ("annotate", "encode", "label", "train-encoder")
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    return guard(lambda: _run(argv), f"encode-once {command}" if command else "encode-once", command)
+
+
+def _run(argv: list[str]) -> Any:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else EXIT_USAGE
@@ -51,21 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"encode-once: error: no command {argv[0]!r}{hint}", file=sys.stderr)
         return EXIT_USAGE
     module, function, _ = COMMANDS[argv[0]]
-    return guard(lambda: getattr(importlib.import_module(module), function)(argv[1:]), f"encode-once {argv[0]}")
+    return getattr(importlib.import_module(module), function)(argv[1:])
 
 
 def main_of(run: Callable[[Sequence[str]], Any]) -> int:
     """Run one program as `python -m pipelines.NAME`; returns the exit code."""
-    return guard(lambda: run(sys.argv[1:]), os.path.basename(sys.argv[0]))
+    name = os.path.basename(sys.argv[0])
+    return guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-"))
 
 
-def guard(program: Callable[[], Any], name: str) -> int:
+def guard(program: Callable[[], Any], name: str, command: str | None = None) -> int:
     """Run a program; turn what the user can mend into one line and exit code 2, and its result into an exit code."""
     _set_up_logging()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what a terminal cannot show
     try:
-        return getattr(program(), "exit_code", 0)
+        try:
+            found = program()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left is no surprise
+        return found if isinstance(found, int) else getattr(found, "exit_code", 0)
     except KeyboardInterrupt as error:
-        print(f"{name}: interrupted; what is committed stays, the same command goes on from there", file=sys.stderr)
+        kept = "; what is committed stays, the same command goes on from there" if command in _GO_ON else ""
+        print(f"{name}: interrupted{kept}", file=sys.stderr)
         return EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
@@ -104,15 +121,16 @@ def _is_the_users(error: Exception) -> bool:
         ("transforms.units", "InputError"),
     )
     classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
-    return isinstance(error, classes)
+    return isinstance(error, classes) or getattr(error, "errno", None) in _DISK_IS_FULL
 
 
 def _set_up_logging() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # Said at every import of Beam without its Google extra.
-    logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith("apitools not found"))
+    # The first is said at every import of Beam without its Google extra; of a full disk Beam shows every step's code.
+    known = ("apitools not found", "OSError: [Errno 28]", "[Errno 28]")
+    logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith(known))
 
 
 if __name__ == "__main__":

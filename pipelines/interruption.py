@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from transforms.store import StoreError
+
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.runners.runner import PipelineResult
 
+DISK_IS_FULL = re.compile(
+    r"\[Errno (?:28|30|122)\] ([^:\[]+)"
+)  # ENOSPC, EROFS, EDQUOT; Beam keeps an error's text alone
+GOES_ON = "what is committed stays, the same command goes on from there"
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +34,7 @@ def run_to_the_end(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     """Run a pipeline and wait for it.
 
     Raises:
+        StoreError: a disk is full.
         Interrupted: SIGINT or SIGTERM came. Beam would wrap it into an error of the step it hits; and on a cluster the job
             would go on without us, so it is cancelled.
     """
@@ -48,6 +56,8 @@ def run_to_the_end(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         result.wait_until_finish()
     except BaseException as error:
         if not came:
+            if full := DISK_IS_FULL.search(str(error)):
+                raise StoreError(f"the store cannot be written: {full[1]}; {GOES_ON}") from error
             raise
         if result is not None and not local:
             _cancel(result)

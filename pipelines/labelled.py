@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from transforms.blocks import UnitError
 from transforms.formats import detect, open_compressed
+from transforms.lines import UTF16_MARKS
 
+_FEW_ROWS = 20
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +41,8 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
             if shape.kind == "parquet":
                 return _parquet_columns(path, raw, fields)
             data = open_compressed(raw, shape.compression) if shape.compression else raw
+            if data.peek(2)[:2] in UTF16_MARKS:
+                raise DataError(f"{path} is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so")
             if shape.kind in ("csv", "tsv"):
                 return _csv_columns(path, data, "\t" if shape.kind == "tsv" else ",", fields)
             lines = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape")  # such texts are left out
@@ -77,6 +81,8 @@ def _json_columns(path: str, lines: Iterable[str], fields: Sequence[str]) -> lis
         try:
             rows.append(json.loads(line))
         except ValueError as error:
+            if number == 1 and line.lstrip().startswith("["):
+                raise ValueError("it is a JSON array, not JSON lines; jq -c '.[]' makes lines of it") from None
             raise ValueError(f"line {number} is not JSON: {error}") from None
         if not isinstance(rows[-1], dict):
             raise ValueError(f"line {number} is not a JSON object")
@@ -103,6 +109,8 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
     Raises:
         DataError: besides the file's own faults, a row with no label or one of another kind; no row with text.
     """
+    if text_field == label_field:
+        raise DataError(f"{path}: field {text_field!r} cannot be both text and label")
     columns = read_columns(path, [text_field, label_field])
     texts, labels = [], []
     for row, (text, label) in enumerate(zip(*columns)):
@@ -137,6 +145,13 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
     }
     if kind == "single" and len(names["train"]) < 2:
         raise DataError(f"the training rows have one class only, {next(iter(names['train']))!r}; a head needs two")
+    rows = len(splits["train"][1])
+    if kind == "single" and rows >= _FEW_ROWS and len(names["train"]) > rows / 2:
+        _log.warning(
+            "the %d training rows have %d classes: is --label_field another one, or --kind regression?",
+            rows,
+            len(names["train"]),
+        )
     if unseen := names["validation"] - names["train"]:
         raise DataError(f"the validation rows have labels that no training row has: {', '.join(sorted(unseen))}")
     return sorted(names["train"])
@@ -191,13 +206,15 @@ def _label(label: Any, kind: str) -> Any:
         return value
     if kind == "multi":
         if isinstance(label, str):
+            if label.lstrip().startswith("["):  # a list that was written as Python prints it
+                raise ValueError
             return [_name(part.strip()) for part in label.split(",") if part.strip()]
         if any(part is None for part in label):
             raise TypeError
         return [_name(part) for part in label if str(part).strip()]
     if isinstance(label, (list, dict)):
         raise TypeError
-    return _name(label)
+    return _name(label).strip()
 
 
 def _name(label: Any) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import os
+import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 from transforms import files
 
@@ -30,8 +34,26 @@ def count(text: str) -> int:
     return int(text)
 
 
+def local_path(text: str) -> str:
+    """Read a path of this machine, for argparse; the shell expands no `~` after a `=`."""
+    if not files.is_local(text):
+        raise argparse.ArgumentTypeError(f"{text} is not on this machine; only shards and stores may lie elsewhere")
+    return os.path.expanduser(text)
+
+
+class _Store(argparse._StoreAction):
+    """Store a value; files and names of a list that is given twice are added, not replaced: `--input a --input b` is both."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        before = getattr(namespace, self.dest)
+        is_list = self.nargs == "+" and self.type in (None, local_path) and not self.choices
+        if is_list and before is not None and before is not self.default:
+            values = [*before, *values]
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
-    """Parse arguments as every program here does: no abbreviations, defaults shown in the help."""
+    """Parse arguments as every program here does: no abbreviations, defaults shown in the help, typos answered."""
 
     def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -41,6 +63,16 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=lambda prog: _Formatter(prog, max_help_position=32, width=110),
         )
+        self.register("action", None, _Store)
+        self.register("action", "store", _Store)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, with the option that was meant where one is close, and exit with 2."""
+        if unknown := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
+            close = difflib.get_close_matches(unknown[1], self._option_string_actions, 1, 0.8)
+            hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
+            self.exit(2, f"{self.prog}: error: unknown option {unknown[1]!r}; {hint}\n")
+        super().error(message)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -56,7 +88,7 @@ class _Formatter(argparse.HelpFormatter):
 
 BEAM_EPILOG = (
     "Beam's own options pass through: --runner (default FnApiRunner), --direct_num_workers, --direct_running_mode, "
-    "--flink_master, --project, --region, --temp_location, …"
+    "--flink_master, --project, --region, --temp_location, ..."
 )
 
 
@@ -127,7 +159,8 @@ def annotate_parser(command: str) -> Parser:
             nargs="+",
             required=True,
             metavar="PATTERN",
-            help="shards: files, folders, patterns with *; .txt .jsonl .csv .tsv (or these with .gz .zst .bz2 .xz), .parquet",
+            help="shards: files, patterns with * and **, folders (the files directly in them, but none named _* or .*); "
+            ".txt .jsonl .csv .tsv (or these with .gz .zst .bz2 .xz), .parquet",
         )
     store = "the store" if command == "label" else "output folder; made where it is missing"
     data.add_argument("--store", required=True, metavar="DIR", help=store)
@@ -229,13 +262,19 @@ def parse_train_head(argv: Sequence[str]) -> argparse.Namespace:
         "Fit a linear head on the codes of labelled rows, calibrate it, and report what it is worth.",
     )
     parser.add_argument("--name", required=True, metavar="TASK", help="the task's name: small letters, digits, _")
-    parser.add_argument("--train", required=True, metavar="FILE", help=".parquet, .jsonl, .csv or .tsv")
-    parser.add_argument("--validation", required=True, metavar="FILE", help="chooses the strength and calibrates")
-    parser.add_argument("--test", metavar="FILE", help="the report is made on it; default: on the validation file")
+    parser.add_argument(
+        "--train", type=local_path, required=True, metavar="FILE", help=".parquet, .jsonl, .csv or .tsv"
+    )
+    parser.add_argument(
+        "--validation", type=local_path, required=True, metavar="FILE", help="chooses the strength and calibrates"
+    )
+    parser.add_argument(
+        "--test", type=local_path, metavar="FILE", help="the report is made on it; default: on the validation file"
+    )
     add_shared(parser, "text_field", "label_field")
     parser.add_argument("--kind", default="single", choices=("single", "multi", "regression"), help="of labels")
     add_shared(parser, "encoder")
     parser.add_argument("--source", default="", metavar="TEXT", help="where the rows are from")
     add_shared(parser, "device", "precision")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the head's folder")
+    parser.add_argument("--output", type=local_path, required=True, metavar="DIR", help="the head's folder")
     return parser.parse_args(list(argv))

@@ -65,9 +65,23 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
         raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
     store = _open(options, root)
     codes = store.listing(codes_folder(bundle.fingerprint))
+    _warn_of_another_root(store, codes, root, shards)
     made = plan(shards, codes, _label_listings(store, found_heads), store.rules.unit_bytes)
     _warn_of_other_options(store, codes, codes_folder(bundle.fingerprint), shards)
     return bundle, store, made, found_heads
+
+
+def _warn_of_another_root(store: Store, codes: Listing, root: str, shards: Sequence[Shard]) -> None:
+    """Say so where shards are named relative to another folder than the store's, and none of them is known by that name."""
+    known = {shard_path_key(key) for key in codes.shards}
+    if known and root != store.input_root and not any(shard_path_key(shard.key) in known for shard in shards):
+        _log.warning(
+            "--input_root %s is not the store's own, %s, and no shard has the name of one in the store, so all are new; if the "
+            "corpus was moved, --input_root is where %s lies now",
+            root,
+            store.input_root or "none",
+            store.input_root or "it",
+        )
 
 
 def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Sequence[Shard]) -> None:
@@ -78,9 +92,11 @@ def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Se
     known = [shard for shard in shards if shard.key not in codes.shards and shard_path_key(shard.key) in stored]
     for shard, key in ((s, key) for s in known[:_LOOKED_AT] for key in stored[shard_path_key(s.key)]):
         try:
-            schema, _ = store.read_schema(folder, codes.first_block(key))
+            schema, rows = store.read_schema(folder, codes.first_block(key))
         except (OSError, ValueError):  # a damaged block is verify's business
             continue
+        if not rows:
+            continue  # all rows were rejected: the options were a mistake, and nothing is there twice
         before = read_metadata(schema)["shard"]
         if (before["size_bytes"], before["stamp"]) == (shard.size_bytes, shard.stamp):
             _log.warning(

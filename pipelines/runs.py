@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import platform
 import re
@@ -21,6 +22,7 @@ from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
 PAGE = "report.html"
+_log = logging.getLogger(__name__)
 # Words of options whose value is nobody else's business: the store is read by many.
 _SECRET_WORDS = {
     "credential",
@@ -85,11 +87,19 @@ class Run:
         ended = {"state": state, "finished": finished.isoformat(timespec="seconds")}
         if error is not None:
             ended["error"] = f"{kind.__name__}: {error}"
-        self.note(**ended)
-        self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", lay_out(self.record))
         if self._lock is not None:
-            shutil.rmtree(self.store.temporary_folder, ignore_errors=True)
-            os.close(self._lock)
+            shutil.rmtree(self.store.temporary_folder, ignore_errors=True)  # may be what makes room for the record
+        try:
+            self.note(**ended)
+            self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", lay_out(self.record))
+        except OSError as second:
+            if error is None:
+                raise
+            _log.warning("the run's record cannot be written: %s", second)
+        finally:
+            if self._lock is not None:
+                shutil.rmtree(self.store.temporary_folder, ignore_errors=True)
+                os.close(self._lock)
 
 
 def without_secrets(argv: Sequence[str]) -> list[str]:

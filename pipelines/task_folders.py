@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from heads.labels import to_targets
 from pipelines.labelled import DataError, check_classes, read_columns, read_labelled
 
 SPLITS = ("train", "validation")
+_FEW_VALUES = 20
+_log = logging.getLogger(__name__)
 _KINDS = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
 
 
@@ -92,7 +95,16 @@ def _guess_kind(path: Path, label_field: str, has_classes: bool) -> str:
     if isinstance(first, (list, tuple, np.ndarray)):
         return "multi"
     is_number = isinstance(first, (int, float)) and not isinstance(first, bool)
-    return "regression" if is_number and not has_classes else "single"
+    if not is_number or has_classes:
+        return "single"
+    values = set(labels) - {None}
+    if len(values) <= _FEW_VALUES and all(float(value).is_integer() for value in values):
+        _log.warning(
+            "%s: %d whole numbers are taken for a regression; if they are classes, name them under labels in info.json",
+            path.parent.name,
+            len(values),
+        )
+    return "regression"
 
 
 def _check_listed(folder: Path, split: str, labels: list, listed: list[str], kind: str) -> None:

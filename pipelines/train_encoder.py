@@ -36,6 +36,9 @@ def run(argv: Sequence[str]) -> Bundle:
     folders = find_folders(options.tasks)
     check_free(output)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
+    for task in tasks:
+        kind = task.kind if task.kind == "regression" else f"{task.kind}, {len(task.classes)} classes"
+        print(f"task {task.name}: {kind}, {len(task.train.texts):,} training rows")
     unlabelled = [text for path in options.unlabelled for text in read_texts(path, options.text_field)]
     if unlabelled and not ((how.keep or how.rebuild) and how.unlabelled_share):
         _log.warning("--unlabelled texts only set thresholds: --unlabelled_share is 0, or --keep and --rebuild are")

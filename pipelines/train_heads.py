@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from heads import Head
 from heads.score import one_thread
 from pipelines.cli import main_of
 from pipelines.labelled import check_classes, read_labelled
-from pipelines.options import check_path, parse_train_head
+from pipelines.options import OptionError, check_path, parse_train_head
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -88,6 +89,14 @@ def run(argv: Sequence[str]) -> Head:
     for name in ("train", "validation", "test", "output"):
         check_path(f"--{name}", getattr(options, name))
     heads.check_new(options.name, options.output)
+    given = {
+        name: os.path.realpath(path) for name in ("train", "validation", "test") if (path := getattr(options, name))
+    }
+    for name in ("validation", "test"):
+        if given.get(name) == given["train"]:
+            raise OptionError(
+                f"--train and --{name} are one file: what a head is fitted on says nothing of what it is worth"
+            )
     splits = {
         split: read_labelled(path, options.text_field, options.label_field, options.kind)
         for split in ("train", "validation", "test")

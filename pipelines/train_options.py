@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from encoder.train_options import TrainOptions
 from pipelines.bundle_options import add_bundle_arguments
-from pipelines.options import Parser, add_shared, count
+from pipelines.options import Parser, add_shared, count, local_path
 
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
@@ -59,12 +59,18 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     data.add_argument(
         "--tasks",
         nargs="+",
+        type=local_path,
         required=True,
         metavar="DIR",
         help="folders with info.json, train.parquet, validation.parquet",
     )
     data.add_argument(
-        "--unlabelled", nargs="+", default=[], metavar="FILE", help="files of texts, for --keep and --rebuild"
+        "--unlabelled",
+        nargs="+",
+        type=local_path,
+        default=[],
+        metavar="FILE",
+        help="files of texts, for --keep and --rebuild",
     )
     add_shared(data, "text_field", "label_field")
     data.add_argument(
@@ -75,7 +81,13 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
         help="texts the thresholds are fitted on, evenly over tasks and --unlabelled",
     )
     data.add_argument("--source", default="", metavar="TEXT", help="where the rows are from; default: the tasks' names")
-    data.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; checkpoints in DIR.training")
+    data.add_argument(
+        "--output",
+        type=local_path,
+        required=True,
+        metavar="DIR",
+        help="the bundle's folder; checkpoints in DIR.training",
+    )
     add_bundle_arguments(parser.add_argument_group("encoder"))
     parser.set_defaults(layers=[-3, -2, -1])  # keep more as bits than the last alone
     not_forgetting = parser.add_argument_group("what moves, and not forgetting")

@@ -18,7 +18,7 @@ import heads
 from heads import Head, zero_shot
 from pipelines.cli import main_of
 from pipelines.labelled import DataError, read_labelled, sample_texts
-from pipelines.options import OptionError, Parser, add_shared, check_path, count
+from pipelines.options import OptionError, Parser, add_shared, check_path, count, local_path
 
 _log = logging.getLogger(__name__)
 
@@ -92,10 +92,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "encode-once zero-shot-head",
         "Make a single-label head from the names of its labels. Less right than a head fitted on some labelled rows.",
     )
-    parser.add_argument("--labels", required=True, metavar="A,B,…", help="the labels' names, with commas between")
+    parser.add_argument("--labels", required=True, metavar="A,B,...", help="the labels' names, with commas between")
     parser.add_argument("--task", required=True, metavar="TASK", help="the task's name: small letters, digits, _")
     parser.add_argument(
-        "--descriptions", metavar="FILE", help="JSON: by label, a sentence of that kind or a list; used as they stand"
+        "--descriptions",
+        type=local_path,
+        metavar="FILE",
+        help="JSON: by label, a sentence of that kind or a list; used as they stand",
     )
     parser.add_argument(
         "--templates",
@@ -107,16 +110,20 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--unlabelled",
         nargs="+",
+        type=local_path,
         default=[],
         metavar="FILE",
         help="files of texts to be labelled, 64 or more: mostly a better head",
     )
     parser.add_argument("--unlabelled_rows", type=count, default=2000, metavar="N", help="texts sampled from them")
     parser.add_argument(
-        "--test", metavar="FILE", help="labelled rows the head is measured on; nothing is learned of them"
+        "--test",
+        type=local_path,
+        metavar="FILE",
+        help="labelled rows the head is measured on; nothing is learned of them",
     )
     add_shared(parser, "text_field", "label_field", "encoder", "device", "precision")
-    parser.add_argument("--output", required=True, metavar="DIR", help="the head's folder")
+    parser.add_argument("--output", type=local_path, required=True, metavar="DIR", help="the head's folder")
     return parser.parse_args(list(argv))
 
 

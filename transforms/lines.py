@@ -16,6 +16,7 @@ from transforms.columns import cut_between_characters, slice_values
 
 CHUNK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # no UTF-8 text begins so
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ def iter_line_batches(
         base, skipping = start - 1, True
     else:
         held = file.read(len(BOM))
+        if held.startswith(UTF16_MARKS):
+            raise UnitError(
+                "the shard is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so", "unsupported_format"
+            )
         if held == BOM:
             base, held, has_bom = len(BOM), b"", True
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from transforms.blocks import ReadOptions
+from transforms.blocks import ReadOptions, UnitError
 from transforms.columns import id_of, is_utf8, null_where_empty, only_chunk, short_detail
 from transforms.lines import LineBatch
 from transforms.rows import RowBuilder
@@ -23,7 +23,22 @@ def read_json_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: Row
     """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA: each line is a JSON object."""
     parser = _JsonParser(builder.options)
     for lines, positions in batches:
+        if positions[0] == 0 and _begins_an_array(lines.data[lines.begins[0] : lines.ends[0]]):
+            raise UnitError(
+                "the shard is a JSON array, not JSON lines; jq -c '.[]' makes lines of it", "unsupported_format"
+            )
         yield builder.build(positions=positions, **parser.parse(lines))
+
+
+def _begins_an_array(line: bytes) -> bool:
+    """Whether a shard's first line begins an array of rows; a row that is an array by mistake is a reject."""
+    if not line.lstrip().startswith(b"["):
+        return False
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return any(isinstance(row, dict) for row in found)
 
 
 class _JsonParser:

@@ -130,7 +130,8 @@ class Store:
         """
         content = files.read_bytes(self.path(folder, str(name)))
         try:
-            return pq.read_table(pa.BufferReader(content))
+            # Not `pq.read_table`: its threads may still hold the bytes when the interpreter ends, which aborts.
+            return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         except (OSError, ValueError) as error:  # pyarrow's errors are among these
             raise DamagedBlock(f"{type(error).__name__}: {error}") from None
 

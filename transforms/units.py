@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from transforms.formats import Format, byte_ranges, detect
 from transforms.layout import Listing, shard_key, shard_path_key
 from transforms.read_parquet import parquet_ranges
 
+_log = logging.getLogger(__name__)
 _GLOB = re.compile(r"[*?\[{]")
 _FOOTER_THREADS = 16
 _SHARD_STATES = ("new", "changed", "partial", "coded")
@@ -168,6 +170,10 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions,
         except OSError as error:
             raise InputError(str(error)) from None
         named = files.absolute(pattern)
+        if files.is_local(named) and (below := len(files.list_folders(named))):
+            _log.warning(
+                "--input %s: %d folders in it are not looked into; '%s/**' takes all below", pattern, below, named
+            )
         matched = [f for f in matched if f.path == named or not os.path.basename(f.path).startswith((".", "_"))]
         if store:
             matched = [f for f in matched if not f.path.startswith(f"{store}/")]

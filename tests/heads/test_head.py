@@ -52,8 +52,8 @@ def test_check_encoder_names_both_fingerprints():
     head = make_head()
     head.check_encoder(ENCODER)
     wanted = (
-        "head 'mood' was fitted on encoder 3f9a2c1b but the store holds codes of 77de01aa; "
-        "fit it again with train-head or point --encoder at 3f9a2c1b"
+        "head 'mood' was fitted on encoder 3f9a2c1b, not on 77de01aa, whose codes it would read; "
+        "fit it again with train-head, or point --encoder at 3f9a2c1b"
     )
     with pytest.raises(HeadError, match=re.escape(wanted)):
         head.check_encoder("77de01aa" + "1" * 56)

@@ -1,0 +1,227 @@
+"""What people type, pipe and feed in that nobody planned: each gets what it meant, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import cli, train_heads
+from pipelines.beam_options import check_options, is_local
+from pipelines.labelled import DataError, check_classes, read_labelled, read_texts
+from pipelines.options import OptionError, annotate_parser, parse_annotate, parse_train_head
+from transforms import files
+
+TRAIN = ["--name", "t", "--train", "a.csv", "--validation", "b.csv", "--output", "out"]
+
+
+def test_a_list_that_is_given_twice_is_both():
+    options = parse_annotate(
+        ["--store", "s", "--input", "a", "b", "--input", "c", "--heads", "x", "--heads", "y"], "annotate"
+    )
+    assert options.input == ("a", "b", "c")
+    assert options.heads == ("x", "y")
+
+
+def test_one_value_that_is_given_twice_is_the_last():
+    assert parse_annotate(["--store", "s", "--store", "t", "--input", "a"], "annotate").store.endswith("/t")
+
+
+def test_a_home_is_resolved_where_the_shell_does_not(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    options = parse_train_head([*TRAIN, "--output=~/head", "--test=~/t.csv"])
+    assert (options.output, options.test) == ("/home/me/head", "/home/me/t.csv")
+
+
+@pytest.mark.parametrize("option", ["--output", "--train"])
+def test_a_path_on_another_machine_is_refused_where_it_cannot_be_used(capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        parse_train_head([*TRAIN, option, "gs://bucket/x"])
+    assert "gs://bucket/x is not on this machine" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_of_training_is_answered_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_train_head([*TRAIN, "--label-field", "y"])
+    assert capsys.readouterr().err.splitlines() == [
+        "encode-once train-head: error: unknown option '--label-field'; did you mean --label_field?"
+    ]
+
+
+@pytest.mark.parametrize("runner", ["DirectRunner", "direct", "Direct", "apache_beam.runners.direct.DirectRunner"])
+def test_a_runner_has_one_name_however_it_is_written(runner):
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    assert is_local(PipelineOptions([f"--runner={runner}"]))
+    with pytest.raises(OptionError, match="unknown option '--limit'"):
+        check_options(["--runner", runner, "--limit", "3"], annotate_parser("annotate"))
+
+
+def test_a_shard_that_follows_another_option_is_not_lost():
+    with pytest.raises(OptionError, match=r"unknown argument 'extra\.txt'; shards follow --input directly"):
+        check_options(["extra.txt", "--runner", "FlinkRunner"], annotate_parser("annotate"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_shard_in_utf_16_fails_instead_of_being_encoded(annotate_tiny, tmp_path, encoding):
+    (tmp_path / "in").mkdir()
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "in" / "a.txt").write_bytes((mark + "Вот текст\nи ещё\n").encode(encoding))
+    (tmp_path / "in" / "b.txt").write_text("good\n")
+    summary = annotate_tiny(heads=[])
+    assert (summary.exit_code, summary.documents) == (3, 1)
+    assert "UTF-16" in summary.failures[0]["reason"]
+    with pytest.raises(DataError, match="UTF-16"):
+        read_texts(str(tmp_path / "in" / "a.txt"), "text")
+
+
+@pytest.mark.parametrize(
+    "content", ['[\n {"text": "a"},\n {"text": "b"}\n]\n', '[{"text": "a"}, {"text": "b"}]\n', ' [{"text": "a"},\n']
+)
+def test_a_json_array_fails_instead_of_being_rejected_line_by_line(annotate_tiny, tmp_path, content):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(content)
+    summary = annotate_tiny(heads=[])
+    assert (summary.exit_code, summary.documents, summary.rejected) == (3, 0, {})
+    assert "JSON array" in summary.failures[0]["reason"]
+    if content.count("\n") > 1:
+        (tmp_path / "a.jsonl").write_text(content)
+        with pytest.raises(DataError, match="JSON array"):
+            read_texts(str(tmp_path / "a.jsonl"), "text")
+
+
+def test_a_row_that_is_an_array_is_a_reject(annotate_tiny, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('[1, 2]\n{"text": "good"}\n')
+    summary = annotate_tiny("--max_reject_share", "1", heads=[])
+    assert (summary.documents, summary.rejected) == (1, {"malformed_json": 1})
+
+
+def test_folders_that_are_not_looked_into_are_told(annotate_tiny, tmp_path, caplog):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    (tmp_path / "in" / "sub" / "b.txt").write_text("bad\n")
+    assert annotate_tiny(heads=[]).documents == 1
+    assert "1 folders in it are not looked into" in caplog.text
+    assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
+
+
+def test_another_root_that_makes_everything_new_is_told(annotate_tiny, tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    annotate_tiny(heads=[])
+    assert "--input_root" not in caplog.text
+    annotate_tiny("--input_root", str(tmp_path), heads=[])
+    assert f"--input_root {tmp_path} is not the store's own, {tmp_path}/in" in caplog.text
+
+
+def test_options_that_rejected_all_rows_put_nothing_in_twice(annotate_tiny, tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"body": "good"}\n')
+    annotate_tiny(heads=[])
+    annotate_tiny("--text_field", "body", heads=[])
+    assert "twice" not in caplog.text
+
+
+def test_labels_are_stripped_and_lists_that_python_printed_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx, good\ny,good\nz,\"['a', 'b']\"\n")
+    assert read_labelled(str(tmp_path / "a.csv"), "text", "label", "single")[1][:2] == ["good", "good"]
+    with pytest.raises(DataError, match=r"row 2: .* is not a label of kind multi"):
+        read_labelled(str(tmp_path / "a.csv"), "text", "label", "multi")
+    with pytest.raises(DataError, match="cannot be both text and label"):
+        read_labelled(str(tmp_path / "a.csv"), "text", "text", "single")
+
+
+@pytest.mark.parametrize(("classes", "told"), [(40, True), (10, False)])
+def test_a_class_a_row_is_told(caplog, classes, told):
+    rows = (["x"] * 40, [str(i % classes) for i in range(40)])
+    check_classes({"train": rows, "validation": rows}, "single")
+    assert ("is --label_field another one" in caplog.text) == told
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
+    script = command.replace("eo", f"{sys.executable} -m pipelines")
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment}
+    )
+
+
+@pytest.mark.parametrize("arguments", ["", "--version", "annotate --help"])
+def test_a_reader_that_leaves_is_no_error(arguments):
+    found = shell(f"eo {arguments} | true; exit ${{PIPESTATUS[0]}}")
+    assert found.stderr == ""
+    assert found.returncode in (0, 2, 141)  # it may be done before the reader has left
+
+
+@pytest.mark.parametrize("arguments", ["annotate --help", "zero-shot-head --help", "--help"])
+def test_help_is_for_every_terminal(arguments):
+    found = shell(f"eo {arguments}", PYTHONIOENCODING="ascii")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "\\u" not in found.stdout
+
+
+def test_only_what_goes_on_says_so(capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    assert cli.guard(stop, "train-head", "train-head") == 130
+    assert capsys.readouterr().err == "train-head: interrupted\n"
+    cli.guard(stop, "annotate", "annotate")
+    assert "goes on from there" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_temporary_files(annotate_tiny, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    real, full = files._write, []
+
+    def write(path, content, sync):
+        if bytes(content[:4]) == b"PAR1" or full:  # from the first block on
+            full.append(path)
+            with open(path, "wb") as file:
+                file.write(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        real(path, content, sync)
+
+    monkeypatch.setattr(files, "_write", write)
+    assert cli.guard(lambda: annotate_tiny(heads=[]), "annotate", "annotate") == 2
+    said = capsys.readouterr().err
+    assert "annotate: error: the store cannot be written: No space left on device; what is committed stays" in said
+    assert len(full) > 1
+    assert not list((tmp_path / "store" / "runs").glob("*/tmp/*"))
+
+
+def test_a_head_may_be_put_where_no_folder_can_be_renamed(tmp_path, tiny_heads, monkeypatch):
+    """A mount point, or a folder whose parent may not be written to."""
+    from pathlib import Path
+
+    import heads
+
+    head = heads.load(str(tiny_heads["mood"]))
+    (tmp_path / "out").mkdir()
+    real = Path.rename
+
+    def rename(self, target):
+        if self == tmp_path / "out":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    for _ in range(2):
+        head.save(tmp_path / "out")
+        assert heads.load(str(tmp_path / "out")).fingerprint == head.fingerprint
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["head.json", "weights.safetensors"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []
+
+
+def test_one_file_may_not_be_train_and_validation(tmp_path, capsys):
+    rows = [json.dumps({"text": f"t{i}", "label": str(i % 2)}) for i in range(30)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    same = str(tmp_path / "a.jsonl")
+    arguments = ["--name", "t", "--train", same, "--validation", same, "--output", str(tmp_path / "out")]
+    with pytest.raises(OptionError, match="--train and --validation are one file"):
+        train_heads.run(arguments)
+    assert not (tmp_path / "out").exists()
