@@ -122,28 +122,42 @@ def in_thread(function: Callable[[], Any]) -> Any:
         return pool.submit(function).result()
 
 
-def time_in_thread(function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the seconds a call takes in a fresh thread."""
+def time_in_thread(
+    function: Callable[[], Any],
+    clock: Callable[[], float] = time.perf_counter,
+    thread: ThreadPoolExecutor | None = None,
+) -> float:
+    """Return the seconds a call takes, in a fresh thread if none is given."""
 
     def timed() -> float:
         started = clock()
         function()
         return clock() - started
 
-    return in_thread(timed)
+    return in_thread(timed) if thread is None else thread.submit(timed).result()
 
 
-def interleave(contenders: Sequence[Contender], rounds: int, clock: Callable[[], float] = time.perf_counter) -> Timing:
+def interleave(
+    contenders: Sequence[Contender],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    own_threads: bool = False,
+) -> Timing:
     """Time every contender once a round, each round starting with the next one, so that drift hits all alike.
 
     A contender that throws is left out from there on, with its error as the reason.
+
+    Args:
+        own_threads: each contender keeps a thread of its own. On a GPU plans of kernels belong to a thread, and would be made
+            again in every round; on a processor idle OpenMP threads slow the others, so there every call has a new one.
     """
+    threads = {contender.name: ThreadPoolExecutor(1) for contender in contenders} if own_threads else {}
     timing = Timing({c.name: [] for c in contenders}, notes={c.name: c.note for c in contenders})
     left = list(contenders)
 
     def attempt(contender: Contender, function: Callable[[], Any]) -> None:
         try:
-            seconds = time_in_thread(function, clock)
+            seconds = time_in_thread(function, clock, threads.get(contender.name))
         except Exception as error:  # whatever a rival throws, the others are measured
             timing.seconds.pop(contender.name, None)
             timing.absent[contender.name] = reason(error)
@@ -160,6 +174,8 @@ def interleave(contenders: Sequence[Contender], rounds: int, clock: Callable[[],
         first = round_ % max(1, len(left))
         for contender in [*left[first:], *left[:first]]:
             attempt(contender, contender.run)
+    for thread in threads.values():
+        thread.shutdown()
     return timing
 
 
@@ -174,12 +190,23 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
-def best_setting(settings: Sequence[Any], run: Callable[[Any], Any]) -> Any:
-    """Return the setting with which `run` is the fastest: the best of two tries each, in turn."""
+def best_setting(settings: Sequence[Any], run: Callable[[Any], Any], thread: ThreadPoolExecutor | None = None) -> Any:
+    """Return the setting with which `run` is the fastest: the best of two tries each, in turn.
+
+    One with which it throws is not; if all do, the last error is raised. With a `thread` all tries are in that one.
+    """
     seconds = {setting: float("inf") for setting in settings}
+    failed = None
     for _ in range(2):
         for setting in settings:
-            seconds[setting] = min(seconds[setting], time_in_thread(lambda setting=setting: run(setting)))
+            try:
+                taken = time_in_thread(lambda setting=setting: run(setting), thread=thread)
+            except Exception as error:  # too large a batch, for one
+                failed = error
+                continue
+            seconds[setting] = min(seconds[setting], taken)
+    if failed is not None and min(seconds.values()) == float("inf"):
+        raise failed
     return min(seconds, key=seconds.get)
 
 

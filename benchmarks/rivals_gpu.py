@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.harness import best_setting, in_thread
+from benchmarks.harness import best_setting, in_thread, reason
 
-BATCH_SIZES = (32, 64, 128, 256, 512, 1024)
+BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 # (texts, texts a batch) -> (n, width) float16
 Encode = Callable[[list[str], int], np.ndarray]
@@ -19,15 +21,31 @@ Encode = Callable[[list[str], int], np.ndarray]
 def best_rival(
     folder: Path, device: torch.device, max_tokens: int, tune: list[str], batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> tuple[Callable[[list[str]], np.ndarray], str]:
-    """Return what encodes texts with the model in `folder` at the batch size that is best on `tune`, and a note."""
+    """Return what encodes texts with the model in `folder` at the settings that are best on `tune`, and a note.
+
+    The settings: texts a batch, and on a GPU whether attention may be cuDNN's, which plans anew for every shape of batch.
+    """
     try:
         encode, name = in_thread(lambda: sentence_transformers(folder, device, max_tokens)), "sentence-transformers"
-    except ImportError:
+    except Exception as error:  # not installed, or not for this torch
         encode = in_thread(lambda: padded_loop(folder, device, max_tokens))
-        name = "a padded loop of transformers, as sentence-transformers is not installed"
-    in_thread(lambda: encode(tune, batch_sizes[-1]))
-    best = best_setting(batch_sizes, lambda size: encode(tune, size))
-    return lambda texts: encode(texts, best), f"{name}; SDPA, batches of {best}"
+        name = f"a padded loop of transformers, instead of sentence-transformers ({reason(error)})"
+    settings = list(itertools.product(batch_sizes, (False, True) if device.type == "cuda" else (False,)))
+
+    def run(texts: list[str], setting: tuple[int, bool]) -> np.ndarray:
+        before = torch.backends.cuda.cudnn_sdp_enabled()
+        torch.backends.cuda.enable_cudnn_sdp(setting[1])
+        try:
+            return encode(texts, setting[0])
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(before)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: run(tune, settings[0])).result()
+        best = best_setting(settings, lambda setting: run(tune, setting), thread)
+    edge = ", the largest tried" if best[0] == batch_sizes[-1] else ""
+    attention = "SDPA with cuDNN" if best[1] else "SDPA"
+    return lambda texts: run(texts, best), f"{name}; {attention}, batches of {best[0]}{edge}"
 
 
 def sentence_transformers(folder: Path, device: torch.device, max_tokens: int) -> Encode:

@@ -30,7 +30,7 @@ def model_flops(token_counts: Iterable[int], layers: int, width: int, inner: int
 def plain_products(
     batch_tokens: int, width: int, inner: int, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> Callable[[], None]:
-    """Return what runs one layer's six products on (batch_tokens, width) activations, and nothing else.
+    """Return what runs one layer's four products on (batch_tokens, width) activations, and nothing else.
 
     On a GPU it returns when they are launched, not when they are done.
     """
@@ -40,13 +40,13 @@ def plain_products(
         return torch.randn(shape, generator=generator).to(device, dtype)
 
     outer, middle = random(batch_tokens, width), random(batch_tokens, inner)
-    square = [random(width, width) for _ in range(4)]
+    queries_keys_values, square = random(3 * width, width), random(width, width)
     up, down = random(inner, width), random(width, inner)
 
     @torch.inference_mode()
     def run() -> None:
-        for weights in square:
-            linear(outer, weights)
+        linear(outer, queries_keys_values)  # one product, as the encoder has it
+        linear(outer, square)
         linear(outer, up)
         linear(middle, down)
 

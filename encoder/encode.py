@@ -79,6 +79,10 @@ class Encoder:
         self._varlen = False
         self._transformer = self._load_transformer(base, how)
         self._model = None if self._transformer else load_model(base.folder, *how)
+        if self._model is not None and self.device.type == "cuda":
+            torch.backends.cuda.enable_cudnn_sdp(
+                False
+            )  # it plans anew for every shape of batch; here nearly every batch
         self._ahead = self.device.type == "cuda"  # a processor has no core to spare for tokenising meanwhile
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None
@@ -198,14 +202,15 @@ class Encoder:
             rows = order[done : done + self._batch_rows(lengths[done:])]
             try:
                 features, batch_tokens = self._run(windows, rows)
-            except torch.OutOfMemoryError:
-                if len(rows) == 1:
+            except RuntimeError as error:
+                if len(rows) == 1 or not _is_out_of_memory(error):
                     raise
                 # From here on for good: what did not fit once will not fit next time.
                 longest = int(lengths[done])
                 tokens = int(lengths[done : done + len(rows)].sum()) if self._transformer else longest * len(rows)
                 self.batch_tokens = max(tokens // 2, longest)
-                torch.cuda.empty_cache()
+                if self.device.type != "cpu":
+                    getattr(torch, self.device.type).empty_cache()
                 _log.warning("out of memory on %s: going on with batches of %d tokens", self.device, self.batch_tokens)
                 continue
             yield rows, features, batch_tokens
@@ -246,3 +251,8 @@ class Encoder:
         positions = transformer.count_positions(ids, lengths, model.padding)
         hidden = model(torch.from_numpy(ids), torch.from_numpy(positions), packed.attention(packing))
         return packed.pool(pooling, hidden, packing), len(ids)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory was too small; MPS has no class of error for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)

@@ -7,6 +7,7 @@ launches a layer.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ import torch
 from encoder.pooling import Pooling, first_k
 from encoder.transformer import Attend, count_positions
 
+TOLERANCE = 0.05  # of a kernel in bfloat16, on values of variance one; a wrong one is off by more than 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -72,13 +74,25 @@ def available(heads: int, size: int, device: torch.device, dtype: torch.dtype) -
     if attend is None:
         _log.warning("this torch has no attention over texts of different lengths; texts are padded. 2.10 has it")
         return False
-    two = torch.zeros(2, heads, size, dtype=dtype, device=device)
-    borders = torch.tensor([0, 1, 2], dtype=torch.int32, device=device)
+    ends = (0, 3, 8)
+    drawn = torch.randn(3, ends[-1], heads, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    borders = torch.tensor(ends, dtype=torch.int32, device=device)
     try:
-        return bool(attend(two, two, two, borders, borders, 1, 1).isfinite().all())
+        found = attend(*drawn, borders, borders, 5, 5).float()
     except RuntimeError as error:  # not built in, an older GPU, a head of an odd size
         _log.warning("texts are padded, as attention over texts of different lengths does not run here: %s", error)
         return False
+    wanted = torch.cat([_exact(drawn[:, first:end]) for first, end in itertools.pairwise(ends)])
+    if (off := (found - wanted).abs().max().item()) < TOLERANCE:  # which NaN is not
+        return True
+    _log.warning("texts are padded, as attention over texts of different lengths is off by %.3f here", off)
+    return False
+
+
+def _exact(qkv: torch.Tensor) -> torch.Tensor:
+    """Attend within one text, (3, tokens, heads, size), in float32: (tokens, heads, size)."""
+    q, k, v = qkv.float().transpose(1, 2)
+    return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v).transpose(0, 1)
 
 
 def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], borders: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 
 import pytest
 
@@ -76,8 +77,26 @@ def test_report_ends_with_one_json_line(capsys):
 
 
 def test_best_setting_is_the_fastest(monkeypatch):
-    monkeypatch.setattr("benchmarks.harness.time_in_thread", lambda run: run())
+    monkeypatch.setattr("benchmarks.harness.time_in_thread", lambda run, thread: run())
     assert best_setting([8, 16, 32], lambda setting: {8: 2.0, 16: 1.0, 32: 1.5}[setting]) == 16
+
+
+def test_a_setting_that_throws_is_not_the_best():
+    def run(setting: int) -> None:
+        if setting > 8:
+            raise MemoryError(f"batches of {setting}")
+
+    assert best_setting([32, 8, 16], run) == 8
+    with pytest.raises(MemoryError, match="batches of 32"):
+        best_setting([16, 32], run)
+
+
+@pytest.mark.parametrize(("own_threads", "threads"), [(True, 1), (False, 4)])
+def test_a_contender_may_keep_its_thread(own_threads, threads):
+    used = []
+    run = lambda: used.append(threading.current_thread())  # noqa: E731
+    interleave([Contender("a", run, run), Contender("b", lambda: None, None)], 3, own_threads=own_threads)
+    assert len(set(used)) == threads
 
 
 def test_quick_settings_are_smaller_everywhere(tmp_path):

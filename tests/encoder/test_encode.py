@@ -214,7 +214,10 @@ def test_bfloat16_flips_few_bits(tiny):
     assert 0 < share < 0.03
 
 
-def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no more"), RuntimeError("MPS backend out of memory (MPS ...)")]
+)
+def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog, error):
     texts = random_texts(64, seed=11)
     expected = tiny.encode(texts)
     small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
@@ -223,7 +226,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog)
 
     def scarce(windows, rows):
         if windows.lengths[rows].sum() > 300:
-            raise torch.OutOfMemoryError("no more")
+            raise error
         return run(windows, rows)
 
     monkeypatch.setattr(small, "_run", scarce)
@@ -232,6 +235,20 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog)
     assert bit_packing.differing_share(codes.bits, expected.bits) < 1e-3
     assert small.batch_tokens <= 300
     assert "out of memory" in caplog.text
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(tiny, monkeypatch):
+    small = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=2000)
+    small.threads, tried = 1, []
+
+    def broken(windows, rows):
+        tried.append(len(rows))
+        raise RuntimeError("an illegal instruction")
+
+    monkeypatch.setattr(small, "_run", broken)
+    with pytest.raises(RuntimeError, match="an illegal instruction"):
+        small.encode(random_texts(64, seed=11))
+    assert len(tried) == 1
 
 
 def test_one_text_too_large_for_memory_is_an_error(tiny, monkeypatch):

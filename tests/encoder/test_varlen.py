@@ -16,16 +16,21 @@ LENGTHS = [5, 1, 3, 3, 2]
 BORDERS = torch.tensor([0, 5, 6, 9, 12, 14], dtype=torch.int32)
 
 
+def loosely(query, key, value, begins, *_):
+    """Attend between any borders."""
+    out = torch.empty_like(query)
+    for start, stop in itertools.pairwise(begins.tolist()):
+        q, k, v = (tensor[start:stop].transpose(0, 1) for tensor in (query, key, value))
+        out[start:stop] = ((q @ k.mT) * query.shape[-1] ** -0.5).softmax(-1).matmul(v).transpose(0, 1)
+    return out
+
+
 def text_by_text(query, key, value, begins, key_begins, longest, longest_key):
     """Attend as torch.nn.attention.varlen.varlen_attn does, (tokens, heads, size) in and out, in plain operations."""
     assert begins.dtype == torch.int32
     assert longest == longest_key == begins.diff().max()
     assert begins is key_begins
-    out = torch.empty_like(query)
-    for start, stop in itertools.pairwise(begins):
-        q, k, v = (tensor[start:stop].transpose(0, 1) for tensor in (query, key, value))
-        out[start:stop] = ((q @ k.mT) * query.shape[-1] ** -0.5).softmax(-1).matmul(v).transpose(0, 1)
-    return out
+    return loosely(query, key, value, begins)
 
 
 @pytest.mark.parametrize("position", ["cls", "mean", "max", "last", "first_1", "first_2", "first_4", "first_9"])
@@ -65,41 +70,50 @@ def test_the_kernel_takes_the_arguments_it_is_given():
     assert names == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
 
 
-class Device:
-    """Stand for a GPU: a type that tensors can be made on."""
-
-    type = "cuda"
+@pytest.mark.parametrize(
+    ("device", "dtype", "suits"),
+    [("cuda", torch.bfloat16, True), ("cuda", torch.float32, False), ("cpu", torch.bfloat16, False)],
+)
+def test_the_kernel_is_made_for_half_precision_on_a_gpu(device, dtype, suits):
+    assert varlen.suits(torch.device(device), dtype) == suits
 
 
 @pytest.fixture
-def zeros_anywhere(monkeypatch):
-    """Make tensors on the processor whatever the device."""
-    for name in ("zeros", "tensor"):
-        make = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *args, make=make, device=None, **more: make(*args, **more))
+def on_a_processor(monkeypatch):
+    """Let the kernel be tried out here: gives what calls a kernel in its place, on four heads of eight."""
+    monkeypatch.setattr(varlen, "suits", lambda *_: True)
+
+    def available(attend) -> bool:
+        monkeypatch.setattr(varlen, "kernel", lambda: attend)
+        return varlen.available(4, 8, torch.device("cpu"), torch.bfloat16)
+
+    return available
 
 
-def test_only_what_the_kernel_can_do_is_asked_of_it(monkeypatch, zeros_anywhere):
-    asked = []
-
-    def attend(query, *rest):
-        asked.append(tuple(query.shape))
-        return query
-
-    monkeypatch.setattr(varlen, "kernel", lambda: attend)
-    assert varlen.available(4, 8, Device, torch.bfloat16)
-    assert asked == [(2, 4, 8)]
-    assert not varlen.available(4, 8, Device, torch.float32)
-    assert not varlen.available(4, 8, torch.device("cpu"), torch.bfloat16)
-    assert len(asked) == 1
+def test_a_kernel_that_gives_the_exact_sums_is_taken(on_a_processor):
+    assert on_a_processor(text_by_text)
 
 
-def test_a_kernel_that_fails_or_is_not_there_leaves_texts_padded(monkeypatch, zeros_anywhere, caplog):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda q, k, v, *_: v,  # each token sees itself alone
+        lambda q, k, v, begins, *_: loosely(q, k, v, begins[[0, -1]]),  # all texts are one
+        lambda q, k, v, begins, *_: loosely(4 * q, k, v, begins),  # another scale
+        lambda q, k, v, begins, *_: loosely(q, k, v, begins).flip(1),  # heads in another order
+        lambda q, *_: torch.full_like(q, torch.nan),
+    ],
+)
+def test_a_kernel_that_is_off_is_not_taken(on_a_processor, caplog, wrong):
+    assert not on_a_processor(wrong)
+    assert "attention over texts of different lengths is off by" in caplog.text
+
+
+def test_a_kernel_that_fails_or_is_not_there_leaves_texts_padded(on_a_processor, caplog):
     def broken(*_):
         raise RuntimeError("no kernel image")
 
-    for kernel, said in ((lambda: broken, "no kernel image"), (lambda: None, "2.10 has it")):
-        monkeypatch.setattr(varlen, "kernel", kernel)
+    for kernel, said in ((broken, "no kernel image"), (None, "2.10 has it")):
         with caplog.at_level(logging.WARNING):
-            assert not varlen.available(4, 8, Device, torch.bfloat16)
+            assert not on_a_processor(kernel)
         assert said in caplog.text
