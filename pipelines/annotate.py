@@ -10,6 +10,8 @@ rejected than --max_reject_share.
 from __future__ import annotations
 
 import collections
+import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from pipelines.report import Summary
     from transforms.store import Store
     from transforms.units import Plan
+
+
+_log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Summary:
@@ -75,6 +80,8 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     local = is_local(beam_options)
     if local and plan.to_encode:
         check_encoding(bundle, options)
+    elif not local and plan.to_encode and os.path.isdir(bundle.base_id):
+        _log.warning("workers must find the base model where it is found here, at %s", bundle.base_id)
     elif local:
         _spread_over_cores(beam_options, options)
     with Run(store, command, argv) as record:

@@ -26,6 +26,7 @@ def run(argv: Sequence[str]) -> Bundle:
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.calibrate import make  # loads torch: only once the files are known to be good
 
+    print(f"encoding {len(texts):,} texts for the thresholds", file=sys.stderr, flush=True)
     bundle = make(bundle_settings(options), texts, device=options.device, source=options.source, seed=options.seed)
     bundle.save(options.output)
     print(

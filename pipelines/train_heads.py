@@ -104,6 +104,8 @@ def run(argv: Sequence[str]) -> Head:
     }
     classes = check_classes(splits, options.kind)
     model = encoder.load(options.encoder, options.device, options.precision)
+    count = sum(len(texts) for texts, _ in splits.values())
+    print(f"encoding {count:,} texts on {model.device}", file=sys.stderr, flush=True)
     source = {"data": options.source or Path(options.train).resolve().parent.name}
     head, report = train_head(model, options.name, options.kind, splits, source, classes)
     print(report)

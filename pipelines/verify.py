@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_blocks import Checker, Damaged
@@ -26,6 +27,7 @@ from transforms.store import Store, open_store, said_in_one_line
 from transforms.units import match_shards
 
 _THREADS = 4
+_Found = TypeVar("_Found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,8 @@ def verify(
         problems += [f"codes/{name}/{stranger} is no block's name" for stranger in listing.strangers]
         checker = Checker(store, encoder, listing, labels_of.pop(encoder, []))
         with ThreadPoolExecutor(_THREADS) as pool:
-            for found in pool.map(checker.check_shard, sorted(listing.shards)):
+            checked = pool.map(checker.check_shard, sorted(listing.shards))
+            for found in _shown(checked, len(listing.shards), encoder):
                 problems += found.problems
                 notes += found.notes
                 blocks += found.blocks
@@ -112,11 +115,19 @@ def verify(
         if patterns and only in (None, encoder):
             shards = match_shards(patterns, store.input_root, reading or ReadOptions(), store.root)
             with ThreadPoolExecutor(_THREADS) as pool:
-                for found in pool.map(functools.partial(checker.check_source, reading=reading), shards):
+                accounted = pool.map(functools.partial(checker.check_source, reading=reading), shards)
+                for found in _shown(accounted, len(shards), "input"):
                     problems += found
     for folders in labels_of.values():
         problems += [f"{folder} holds labels of codes that are not in the store" for folder, _ in folders]
     return Verification(blocks, documents, tuple(dict.fromkeys(problems)), tuple(notes))
+
+
+def _shown(results: Iterable[_Found], count: int, name: str) -> Iterable[_Found]:
+    """Draw a bar over results that come one by one, where there is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(results, name, count, unit="shard", disable=None, leave=False)
 
 
 def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tuple[str, Listing]]]:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pipelines import cli, train_heads
+from pipelines import annotate, cli, train_heads
 from pipelines.beam_options import check_options, is_local
 from pipelines.labelled import DataError, check_classes, read_labelled, read_texts
 from pipelines.options import OptionError, annotate_parser, parse_annotate, parse_train_head
@@ -225,3 +225,21 @@ def test_one_file_may_not_be_train_and_validation(tmp_path, capsys):
     with pytest.raises(OptionError, match="--train and --validation are one file"):
         train_heads.run(arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_takes_long_says_what_it_does(tasks, tiny_bundle, tmp_path, capsys):
+    folder = tasks / "held"
+    files_ = [part for split in ("train", "validation") for part in (f"--{split}", str(folder / f"{split}.parquet"))]
+    train_heads.run(["--name", "held", *files_, "--encoder", str(tiny_bundle), "--output", str(tmp_path / "head")])
+    assert capsys.readouterr().err.startswith("encoding ")
+
+
+def test_workers_elsewhere_must_find_the_base_model_too(tmp_path, tiny_bundle, caplog, monkeypatch):
+    """A folder is only here; that is told before a job is sent."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    monkeypatch.setattr(annotate, "is_local", lambda options: False)
+    annotate.run_encode(
+        ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle), "--no_progress"]
+    )
+    assert "workers must find the base model where it is found here" in caplog.text
