@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -171,7 +172,10 @@ def _why_stale(store: Store, shard: dict) -> str | None:
     if files.is_local(path) and not os.path.isabs(path):
         path = files.join(store.input_root, path)
     if not files.exists(path):
-        return "is gone"
+        # A name that is no UTF-8 stands in the store with its bytes escaped; the file system wants the bytes.
+        path = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), path)
+        if not files.is_local(path) or not files.exists(path):
+            return "is gone"
     now = files.stat(path)
     return "has changed" if (now.size_bytes, now.stamp) != (shard["size_bytes"], shard["stamp"]) else None
 

@@ -90,7 +90,7 @@ class Settings:
     sizes: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
     learned_sizes: tuple[int, ...] = (256, 1024)
     rates: tuple[float, ...] = (3e-5, 5e-5, 1e-4)
-    student_rates: tuple[float, ...] = (1e-4, 2e-4)
+    student_rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
     epochs: int = 4
     cost_documents: int = 1024
     rounds: int = 5

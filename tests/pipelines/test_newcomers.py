@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from pipelines import annotate, cli, train_heads
+from pipelines import annotate, cli, status, train_heads
 from pipelines.beam_options import check_options, is_local
 from pipelines.labelled import DataError, check_classes, read_labelled, read_texts
 from pipelines.options import OptionError, annotate_parser, parse_annotate, parse_train_head
@@ -243,3 +244,13 @@ def test_workers_elsewhere_must_find_the_base_model_too(tmp_path, tiny_bundle, c
         ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle), "--no_progress"]
     )
     assert "workers must find the base model where it is found here" in caplog.text
+
+
+def test_a_shard_whose_name_is_no_utf_8_is_not_gone(annotate_tiny, tmp_path):
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/caf\xe9.txt", "w") as file:
+        file.write("good\n")
+    assert annotate_tiny(heads=[]).documents == 1
+    assert status.run(["--store", str(tmp_path / "store")])[0].stale == ()
+    os.unlink(os.fsencode(tmp_path / "in") + b"/caf\xe9.txt")
+    assert len(status.run(["--store", str(tmp_path / "store")])[0].stale) == 1
