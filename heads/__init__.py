@@ -38,7 +38,7 @@ def load(head: str | os.PathLike[str]) -> Head:
     A plain name means the bundled head. Where a head folder of the same name lies in the working
     directory too, HeadError asks to write `./name`; HeadError for anything else lists the names.
     """
-    head = os.path.expanduser(head)
+    head = os.path.expanduser(head) if isinstance(head, str) else head
     is_folder = (Path(head) / "head.json").is_file()
     if isinstance(head, str) and head in bundled():
         if is_folder:

@@ -35,7 +35,8 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
         )
     names = _option_names(parser)
     if unknown and not unknown[0].startswith("-"):
-        raise OptionError(f"unknown argument {unknown[0]!r}; shards follow --input directly")
+        hint = "; shards follow --input directly" if "--input" in names else ""
+        raise OptionError(f"unknown argument {unknown[0]!r}{hint}")
     for name in (arg.split("=")[0] for arg in unknown):
         close = difflib.get_close_matches(name, names, 1, 0.8) if name.startswith("--") else []
         if close:

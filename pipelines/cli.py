@@ -77,8 +77,10 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None) -> 
     try:
         try:
             found = program()
-        finally:
-            sys.stdout.flush()  # here, where a reader that has left is no surprise
+        except SystemExit:  # of --help
+            _flush()
+            raise
+        _flush()
         return found if isinstance(found, int) else getattr(found, "exit_code", 0)
     except KeyboardInterrupt as error:
         kept = "; what is committed stays, the same command goes on from there" if command in _GO_ON else ""
@@ -88,10 +90,20 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
         return EXIT_BROKEN_PIPE
     except Exception as error:
+        try:
+            _flush()
+        except BrokenPipeError:  # what went wrong is said all the same
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not _is_the_users(error):
             raise
         print(f"{name}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
+
+
+def _flush() -> None:
+    """Write out what was printed, here, where a reader that has left is no surprise."""
+    if sys.stdout is not None:  # closed by the shell
+        sys.stdout.flush()
 
 
 def usage() -> str:

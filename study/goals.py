@@ -73,7 +73,7 @@ def _seen(results: dict) -> list[Goal]:
     )
     return [
         _compare(asks, ours, tuned, lambda a, b: (a / b >= SEEN_SHARE, f"{a / b:.1%} of it")),
-        _compare(above, ours, student, lambda a, b: (a > b, f"{100 * (a - b):+.1f} points")),
+        _compare(above, ours, student, lambda a, b: (a > b, f"{100 * (a - b):+.2f} points")),
     ]
 
 

@@ -26,7 +26,7 @@ from transforms.layout import (
     rejects_folder,
     with_metadata,
 )
-from transforms.machine import installed, usable_cores
+from transforms.machine import NOT_INSTALLED, installed, usable_cores
 from transforms.read import block_name, report_failure
 from transforms.store import DamagedBlock, Store, describe_stored_encoder
 from transforms.units import Unit
@@ -160,7 +160,10 @@ class _EncodeText(beam.DoFn):
             return None
 
     def setup(self) -> None:
-        if self.options.version not in ("", found := installed()):
+        if NOT_INSTALLED not in (found := installed(), self.options.version) and self.options.version not in (
+            "",
+            found,
+        ):
             raise RuntimeError(f"this worker has encode-once {found}, the run was started with {self.options.version}")
         if self.options.threads:
             import torch
@@ -174,13 +177,18 @@ class _EncodeText(beam.DoFn):
         unit, block = element
         name = block_name(unit, block.index, block.last)
         folder = codes_folder(self.fingerprint)
-        if (stored := self._stored(folder, name)) is not None:
+        try:
+            stored = self._stored(folder, name)
+        except OSError as error:  # it is there and cannot be read now: the unit stays incomplete, a later run goes on
+            report_failure(self.store, unit, "encode", error)
+            return
+        if stored is not None:
             self.resumed_rows.inc(block.rows_read)
             self.resumed_rejected.inc(block.rejects.num_rows)
             yield CodeBlock(unit, block.index, block.last, stored)
             return
-        started = time.perf_counter()
         with _turns(self.encoder.device.type):
+            started = time.perf_counter()
             codes = self.encoder.encode(block.table["text"].to_pylist())
         self.encode_milliseconds.inc(round((time.perf_counter() - started) * 1000))
         cut = block.table["cut"].to_numpy()

@@ -58,15 +58,13 @@ def iter_line_batches(
     """
     base, held, skipping, has_bom = start, b"", False, False
     if start > 0:
+        _refuse_utf16(file.read(len(BOM)))
         # The line that holds byte start-1 belongs to the range before; drop the rest of it, newline included.
         file.seek(start - 1)
         base, skipping = start - 1, True
     else:
         held = file.read(len(BOM))
-        if held.startswith(UTF16_MARKS):
-            raise UnitError(
-                "the shard is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so", "unsupported_format"
-            )
+        _refuse_utf16(held)
         if held == BOM:
             base, held, has_bom = len(BOM), b"", True
 
@@ -96,6 +94,11 @@ def iter_line_batches(
             inside = len(batch) if end is None else int(np.searchsorted(batch.offsets, end))
             if inside:
                 yield batch[:inside]
+
+
+def _refuse_utf16(beginning: bytes) -> None:
+    if beginning.startswith(UTF16_MARKS):
+        raise UnitError("the shard is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so", "unsupported_format")
 
 
 def _index_lines(data: bytes, base: int, max_line_bytes: int) -> LineBatch:

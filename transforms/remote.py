@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
-from transforms.remote_errors import NoFileSystem, Reader, as_os_errors
+from transforms.remote_errors import READ_BYTES, NoFileSystem, Reader, as_os_errors
 from transforms.shared_s3 import with_one_client
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # Where the time that is told is that of the description, which a rule that moves old files to cheaper disks changes as
 # well: there a hash of the content stands for it, which the file system keeps.
 STAMPED_BY_CONTENT = {"gs"}
-READ_BYTES = 1 << 20  # read at once; Beam's own 16 MiB would fetch a shard's next unit to find where a line ends
 _LOOKUPS = 16  # at once
 _WRITE_AGAIN = 2
 _WAIT_SECONDS = 1.0
@@ -77,7 +76,9 @@ def match(pattern: str) -> list[tuple[str, int, int]]:
     found = [] if pattern.endswith("/") else _files(pattern)
     if not found and not re.search(r"[*?\[]", pattern):
         found = _files(pattern.rstrip("/") + "/*")
-    with ThreadPoolExecutor(_LOOKUPS) as pool:
+    if not found or SCHEME.match(pattern)[1] not in STAMPED_BY_CONTENT:
+        return sorted(map(_described, found))
+    with ThreadPoolExecutor(_LOOKUPS) as pool:  # each is a request
         return sorted(pool.map(_described, found))
 
 
@@ -104,15 +105,13 @@ def write(path: str, content: bytes, temporary_folder: str, replace: bool) -> No
             replace at once; on one with folders the name is gone for a moment.
     """
     in_place = not has_folders(path)
-    again = _repeated(path)
     if in_place:
-        again(_create)(path, content)
+        _repeated(_create)(path, content)
         return
     for folder in (temporary_folder, path.rpartition("/")[0]):
         if not exists(folder):
             _make_folder(folder)
-    temporary = f"{temporary_folder}/{uuid.uuid4().hex}.tmp"
-    again(_create)(temporary, content)
+    temporary = _repeated(_create_temporary)(temporary_folder, content)
     if replace and exists(path):  # HDFS renames onto nothing
         remove(path)
     try:
@@ -145,8 +144,15 @@ def _create(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _repeated(path: str) -> Callable[[Callable], Callable]:
-    """Return a decorator that calls again what failed for a reason that may pass."""
+def _create_temporary(folder: str, content: bytes) -> str:
+    """Write a file under a name of its own, as one that broke off may be left; returns its path."""
+    path = f"{folder}/{uuid.uuid4().hex}.tmp"
+    _create(path, content)
+    return path
+
+
+def _repeated(write: Callable) -> Callable:
+    """Return a function that calls `write`, and calls it again where it failed for a reason that may pass."""
     from apache_beam.utils import retry
 
     def may_pass(error: Exception) -> bool:
@@ -154,7 +160,7 @@ def _repeated(path: str) -> Callable[[Callable], Callable]:
 
     return retry.with_exponential_backoff(
         num_retries=_WRITE_AGAIN, initial_delay_secs=_WAIT_SECONDS, factor=4, retry_filter=may_pass
-    )
+    )(write)
 
 
 def _make_folder(folder: str) -> None:

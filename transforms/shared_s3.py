@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def with_one_client(system: FileSystem) -> FileSystem:
     """Return Beam's file system for S3 as one that shares a client with all others of this process; others as they are."""
-    return system if system.scheme() != "s3" else _shared_class()(system._options)
+    if system.scheme() != "s3" or system._options is None:  # without options Beam says what is missing
+        return system
+    return _shared_class()(system._options)
 
 
 @functools.cache
@@ -29,7 +31,7 @@ def _shared_class() -> type[FileSystem]:
 
         def _io(self) -> s3io.S3IO:
             # The wrapper remembers the one download it is in; what is dear is the client in it, which threads may share.
-            return s3io.S3IO(client=copy.copy(_client(_s3_options(self._options))))
+            return s3io.S3IO(client=copy.copy(_client(_Options(self._options))))
 
         def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
             try:
@@ -51,14 +53,21 @@ def _shared_class() -> type[FileSystem]:
     return SharedS3
 
 
-def _s3_options(options: Any) -> frozenset[tuple[str, Any]]:
-    """Take what is S3's of Beam's options, or of the dict that workers have."""
-    given = options if isinstance(options, dict) else options.get_all_options()
-    return frozenset((name, value) for name, value in given.items() if name.startswith("s3_"))
+class _Options:
+    """Hold Beam's options, or the dict that workers have, equal to itself alone: to read them takes milliseconds."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Options) and self.options is other.options
+
+    def __hash__(self) -> int:
+        return id(self.options)
 
 
 @functools.cache
-def _client(options: frozenset[tuple[str, Any]]) -> Any:
+def _client(options: _Options) -> Any:
     from apache_beam.io.aws.clients.s3 import boto3_client
 
-    return boto3_client.Client(options=dict(options))
+    return boto3_client.Client(options=options.options)

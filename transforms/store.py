@@ -143,7 +143,8 @@ class Store:
         with files.open_raw(self.path(folder, str(name))) as file:
             try:
                 parquet = pq.ParquetFile(file)
-            except pa.ArrowInvalid as error:
+            except (OSError, ValueError) as error:
+                files.read_bytes(self.path(folder, str(name)))  # raises where the file system is what fails
                 raise DamagedBlock(f"{type(error).__name__}: {error}") from None
             return parquet.schema_arrow, parquet.metadata.num_rows
 

@@ -170,9 +170,11 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions,
         except OSError as error:
             raise InputError(str(error)) from None
         named = files.absolute(pattern)
-        if files.is_local(named) and (below := len(files.list_folders(named))):
+        below = files.list_folders(named) if files.is_local(named) else []
+        below = [name for name in below if not name.startswith((".", "_")) and files.join(named, name) != store]
+        if below:
             _log.warning(
-                "--input %s: %d folders in it are not looked into; '%s/**' takes all below", pattern, below, named
+                "--input %s: %d folders in it are not looked into; '%s/**' takes all below", pattern, len(below), named
             )
         matched = [f for f in matched if f.path == named or not os.path.basename(f.path).startswith((".", "_"))]
         if store:

@@ -23,7 +23,8 @@ def state() -> tuple[bool, bool, bool, bool]:
 @pytest.mark.parametrize(("device", "strict"), [("cpu", False), ("cuda", True), ("mps", False)])
 def test_a_gpu_is_held_to_it_strictly_and_torch_is_as_it_was_after(monkeypatch, device, strict):
     """A GPU's attention has gradients of a fixed order only where torch may refuse the others, and cuDNN has none."""
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: contextlib.nullcontext())
     before = state()
     with contextlib.suppress(ValueError), repeatable(torch.device(device)):

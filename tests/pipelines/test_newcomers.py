@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -254,3 +255,48 @@ def test_a_shard_whose_name_is_no_utf_8_is_not_gone(annotate_tiny, tmp_path):
     assert status.run(["--store", str(tmp_path / "store")])[0].stale == ()
     os.unlink(os.fsencode(tmp_path / "in") + b"/caf\xe9.txt")
     assert len(status.run(["--store", str(tmp_path / "store")])[0].stale) == 1
+
+
+def test_every_unit_of_a_shard_in_utf_16_fails(annotate_tiny, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_bytes("good film\n".encode("utf-16") * 100)
+    summary = annotate_tiny("--unit_bytes", "500", heads=[])
+    assert summary.documents == 0
+    assert len(summary.failures) == summary.plan["units"] > 2
+
+
+def test_the_store_and_hidden_folders_are_no_folders_of_shards(annotate_tiny, tmp_path, caplog):
+    (tmp_path / "in" / ".git").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("good\n")
+    for _ in range(2):
+        annotate_tiny(heads=[], store=tmp_path / "in" / "store")
+    assert "not looked into" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [("heads.HeadError('the reason')", 2, "error: the reason"), ("KeyError('x')", 1, "KeyError")],
+)
+def test_what_went_wrong_is_said_though_the_reader_has_left(error, code, said):
+    program = "import sys, heads; from pipelines.cli import guard; sys.exit(guard(f, 'x'))"
+    program = f"def f():\n    print('some')\n    import time; time.sleep(0.3)\n    raise {error}\n{program}"
+    found = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "$0" | true; exit ${{PIPESTATUS[0]}}', program],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},  # buffered, as usual
+    )
+    assert (found.returncode, said in found.stderr) == (code, True), found.stderr
+
+
+def test_a_closed_output_is_no_error():
+    found = shell("eo --version >&-")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_folder_named_as_a_bundled_head_may_be_given_as_a_path(tmp_path, monkeypatch, tiny_heads):
+    import heads
+
+    monkeypatch.chdir(tmp_path)
+    heads.load(str(tiny_heads["mood"])).save(tmp_path / heads.bundled()[0])
+    assert heads.load(Path(heads.bundled()[0])).task == "mood"

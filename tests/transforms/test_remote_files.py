@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from apache_beam.io.aws.clients.s3 import boto3_client
 from apache_beam.io.aws.clients.s3.fake_client import FakeFile, FakeS3Client
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from tests import remote as systems
 from transforms import files, remote, shared_s3
 from transforms.encode import EncodeOptions, _EncodeText, _ReadCodes
 from transforms.layout import BlockName, codes_folder
-from transforms.store import CutRules, Store
+from transforms.store import CutRules, DamagedBlock, Store
 from transforms.units import Unit
 
 SCHEMES = ("objects", "folders", "cloud")
@@ -199,7 +200,7 @@ def test_all_calls_to_s3_share_one_client(s3):
     with pytest.raises(FileNotFoundError):
         files.stat("s3://bucket/store/b")
     assert len(s3.made) == 1
-    assert s3.made[0]["s3_region_name"] == "here"
+    assert s3.made[0].view_as(S3Options).s3_region_name == "here"
 
 
 def test_two_files_on_s3_can_be_read_in_turns(s3):
@@ -238,3 +239,56 @@ def test_a_damaged_block_is_removed_before_it_is_made_again(root):
     (root / "store" / folder / str(name)).write_bytes(b"PAR1 half")
     assert worker._stored(folder, name) is None
     assert not worker.store.has_block(folder, name)
+
+
+def test_a_whole_file_is_read_in_pieces_of_a_mebibyte(root, monkeypatch):
+    (root / "a").write_bytes(bytes(3 << 20))
+    calls = []
+    read = systems._Failing.read
+    monkeypatch.setattr(systems._Failing, "read", lambda self, size=-1: calls.append(size) or read(self, size))
+    assert files.read_bytes("cloud://a") == bytes(3 << 20)
+    assert len(calls) <= 4
+
+
+def test_a_temporary_file_that_broke_off_does_not_stand_in_the_way(root, monkeypatch):
+    create, failed = systems.Folders.create, []
+
+    def breaks_off(self, path, *more, **kinds):
+        file = create(self, path)
+        if not failed:
+            failed.append(path)
+            file.write(b"half")
+            file.close()
+            raise ConnectionError("reset")
+        return file
+
+    monkeypatch.setattr(systems.Folders, "create", breaks_off)
+    files.commit("folders://in/a", b"content", "folders://tmp")
+    assert (root / "in/a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("what", ["exists", "open"])
+def test_a_stored_block_that_cannot_be_read_now_fails_its_unit(root, what):
+    unit = Unit("shard", 0, 1, (), coded_blocks=None)
+    worker = _EncodeText(Store("cloud://store", CutRules(), "", "run"), "f" * 64, EncodeOptions())
+    block = SimpleNamespace(index=0, last=True)
+    worker.store.write_block(codes_folder("f" * 64), BlockName("shard", 0, 1, 0, True), pa.table({"id": ["a"]}))
+    fail(what, 503)
+    assert list(worker.process((unit, block))) == []
+    (failure,) = worker.store.failures()
+    assert (failure["step"], "status 503" in failure["reason"]) == ("encode", True)
+    assert worker.store.has_block(codes_folder("f" * 64), BlockName("shard", 0, 1, 0, True))
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 half", b"PAR1" + b"\xff" * 60 + b"\x30\x00\x00\x00PAR1"])
+def test_a_footer_that_is_none_is_damage_and_one_that_cannot_be_read_is_not(root, content):
+    store, name = Store("cloud://store", CutRules(), "", "run"), BlockName("shard", 0, 1, 0, True)
+    store.write_block("codes/e", name, pa.table({"id": ["a"]}))
+    (root / "store/codes/e" / str(name)).write_bytes(content)
+    with pytest.raises(DamagedBlock):
+        store.read_schema("codes/e", name)
+    with pytest.raises(DamagedBlock):
+        store.read_block("codes/e", name)
+    fail("read", 503, 503)
+    with pytest.raises(OSError, match="status 503"):
+        store.read_schema("codes/e", name)
