@@ -177,7 +177,7 @@ def rivals(figures: dict, output: Path) -> str:
         tried += _at_the_edge(rivals, s)
         trained_for = {record["task"] for record in select(rivals, rival="fine-tuned")}
         if left_out := [name for name in tasks if name not in trained_for]:
-            tried += f" None was trained for {', '.join(left_out)}: these take longest."
+            tried += f" None was trained for {', '.join(left_out)}: long texts take longest."
         parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))

@@ -155,7 +155,7 @@ def test_what_was_trained_for_whom_and_how_is_what_the_records_say(settings):
     trained = records(0.91, rival="fine-tuned", seeds=(0,), recipe=recipe)[:1]
     found["rivals"]["records"] = [*trained, *records(0.5, rival="TF-IDF", seeds=(None,), recipe={"strength": 1.0})]
     text = " ".join(write(dataclasses.replace(settings, rival_tasks=()), found).split())
-    assert "None was trained for trec: these take longest." in text
+    assert "None was trained for trec: long texts take longest." in text
     assert "the best: fine-tuned in 1 and 1 of 1 trainings; more of either" in text
 
 
