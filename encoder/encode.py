@@ -80,9 +80,8 @@ class Encoder:
         self._transformer = self._load_transformer(base, how)
         self._model = None if self._transformer else load_model(base.folder, *how)
         if self._model is not None and self.device.type == "cuda":
-            torch.backends.cuda.enable_cudnn_sdp(
-                False
-            )  # it plans anew for every shape of batch; here nearly every batch
+            # It plans anew for every shape of batch; here nearly every batch has its own.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self._ahead = self.device.type == "cuda"  # a processor has no core to spare for tokenising meanwhile
         self._thresholds = torch.from_numpy(bundle.thresholds).to(self.device)
         self._projection = None

@@ -34,7 +34,8 @@ EXIT_USAGE = 2
 EXIT_SIGNAL = 128  # and the signal's number, as shells have it
 EXIT_BROKEN_PIPE = 141
 _GO_ON = ("annotate", "encode", "label", "train-encoder")
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+GOES_ON = "what is committed stays, the same command goes on from there"
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +84,7 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None) -> 
         _flush()
         return found if isinstance(found, int) else getattr(found, "exit_code", 0)
     except KeyboardInterrupt as error:
-        kept = "; what is committed stays, the same command goes on from there" if command in _GO_ON else ""
+        kept = f"; {GOES_ON}" if command in _GO_ON else ""
         print(f"{name}: interrupted{kept}", file=sys.stderr)
         return EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
@@ -133,7 +134,7 @@ def _is_the_users(error: Exception) -> bool:
         ("transforms.units", "InputError"),
     )
     classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
-    return isinstance(error, classes) or getattr(error, "errno", None) in _DISK_IS_FULL
+    return isinstance(error, classes) or getattr(error, "errno", None) in DISK_IS_FULL
 
 
 def _set_up_logging() -> None:

@@ -9,16 +9,15 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pipelines.cli import DISK_IS_FULL, GOES_ON
 from transforms.store import StoreError
 
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.runners.runner import PipelineResult
 
-DISK_IS_FULL = re.compile(
-    r"\[Errno (?:28|30|122)\] ([^:\[]+)"
-)  # ENOSPC, EROFS, EDQUOT; Beam keeps an error's text alone
-GOES_ON = "what is committed stays, the same command goes on from there"
+# Beam keeps of an error its text alone.
+_FULL = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_IS_FULL))})\] ([^:\[]+)")
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +55,7 @@ def run_to_the_end(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         result.wait_until_finish()
     except BaseException as error:
         if not came:
-            if full := DISK_IS_FULL.search(str(error)):
+            if full := _FULL.search(str(error)):
                 raise StoreError(f"the store cannot be written: {full[1]}; {GOES_ON}") from error
             raise
         if result is not None and not local:

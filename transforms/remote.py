@@ -104,8 +104,7 @@ def write(path: str, content: bytes, temporary_folder: str, replace: bool) -> No
         replace: whether a file of that name may hold something else. It does not matter on object stores, which
             replace at once; on one with folders the name is gone for a moment.
     """
-    in_place = not has_folders(path)
-    if in_place:
+    if not has_folders(path):
         _repeated(_create)(path, content)
         return
     for folder in (temporary_folder, path.rpartition("/")[0]):
