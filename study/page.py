@@ -81,7 +81,8 @@ def _how(figures: dict[str, Any]) -> str:
         "text (`reuters_topics`) micro F1, in %; macro F1 is in the JSON. A head is fitted as `train-head` fits it, on bits "
         "or on standardised floats, its strength chosen on validation rows. All choices are made on "
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
-        f"this mean over seeds ({_seeds(s['seeds'])}; of rivals {_seeds(s['rival_seeds'])}). Where "
+        f"this mean over seeds ({_seeds(s['seeds'])}; of rivals"
+        f"{' and encoders with default steps' if s['default_steps'] else ''} {_seeds(s['rival_seeds'])}). Where "
         "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it."
     )
     lines = [
@@ -96,7 +97,8 @@ def _how(figures: dict[str, Any]) -> str:
         ),
         bullet(f"Machine: {' and '.join(machines) or '–'}."),
         bullet(
-            f"Minutes of work a step rests on: {minutes or 'none was run'}. What several share may be counted with each."
+            f"Minutes by the clock that a step's work took, beside whatever else ran: {minutes or 'none was run'}. "
+            "What several share may be counted with each."
         ),
     ]
     if "trained" in steps:

@@ -44,8 +44,8 @@ class Settings:
         calibrate_rows: texts that thresholds and rotations are fitted on.
         shots: examples a class of the few-shot heads.
         train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`.
-        default_steps: whether one more encoder is trained on all tasks with the default number of batches, as the bundled
-            one is, where `train_steps` says another.
+        default_steps: whether, where `train_steps` says another number, encoders are also trained on all tasks with the
+            default number of batches, as the bundled one is; one for each of `rival_seeds`, as rivals are what it is for.
         unlabelled_rows: most unlabelled texts an encoder is trained with.
         positions: poolings over tokens that are compared.
         pooling_rows, pooling_test_rows: rows of each task in the comparison of poolings.

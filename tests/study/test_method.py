@@ -34,7 +34,7 @@ def test_an_encoder_is_measured_on_the_tasks_it_did_not_see_as_left_out_and_on_a
             held=held, training={"longer": default_steps}
         ),
     )
-    study.settings = dataclasses.replace(study.settings, default_steps=True)
+    study.settings = dataclasses.replace(study.settings, default_steps=True, seeds=(0, 1), rival_seeds=(1, 2))
     monkeypatch.setattr(
         trained,
         "encoder_records",
@@ -42,11 +42,15 @@ def test_an_encoder_is_measured_on_the_tasks_it_did_not_see_as_left_out_and_on_a
     )
     history = trained.run(study)["training"]
     tasks, plan = study.settings.tasks, held_out_plan(study.settings.tasks)
-    for seed in study.settings.seeds:
-        mine = [found[:2] for found in measured if found[2] == {"encoder": "left out", "seed": seed}]
-        assert mine == [(group, group) for group in plan]
-        for name in ("multi-task", DEFAULT_STEPS):
-            assert [found[:2] for found in measured if found[2] == {"encoder": name, "seed": seed}] == [((), tasks)]
+    expected = {("left out", seed): [(group, group) for group in plan] for seed in (0, 1)}
+    expected |= {("multi-task", seed): [((), tasks)] for seed in (0, 1)}
+    expected |= {(DEFAULT_STEPS, seed): [((), tasks)] for seed in (1, 2)}  # judged against rivals: their seeds
+    found = {}
+    for held, on, fields in measured:
+        found.setdefault((fields["encoder"], fields["seed"]), []).append((held, on))
+    assert found == expected
+    for name, seed in expected:
+        if name != "left out":
             assert history[f"{name}, seed {seed}"] == {"longer": name == DEFAULT_STEPS}
 
 
