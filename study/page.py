@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study import goals, tables
+from study.records import by_task, sampling_error
 from study.settings import Settings
 from study.steps import STEPS
 from study.tables import bullet, fill, table
@@ -83,7 +84,8 @@ def _how(figures: dict[str, Any]) -> str:
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
         f"this mean over seeds ({_seeds(s['seeds'])}; of rivals"
         f"{' and encoders with default steps' if s['default_steps'] else ''} {_seeds(s['rival_seeds'])}). Where "
-        "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it."
+        "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it"
+        f"{_sampling_error(figures)}."
     )
     lines = [
         "## How it was measured",
@@ -110,6 +112,18 @@ def _how(figures: dict[str, Any]) -> str:
         missing = ", ".join(f"{name} ({STEPS[name][2]})" for name in not_run)
         lines.append(bullet(f"**Not run: {missing}.** What rests on it says 'not measured', or has no column here."))
     return "\n".join(lines)
+
+
+def _sampling_error(figures: dict[str, Any]) -> str:
+    """Say how far two entries can lie apart by the draw of test rows alone."""
+    values = by_task(goals.frozen_floats(figures["steps"]))
+    if not values:
+        return ""
+    error = sampling_error(values, {name: about["test"] for name, about in figures["tasks"].items()})
+    return (
+        f": for the difference between two means over {len(values)} tasks it is about {100 * error:.1f} points at most "
+        "(one standard error, as if the two erred on different rows)"
+    )
 
 
 def _seeds(seeds: Sequence[int]) -> str:

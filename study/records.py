@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = dict[str, Any]
@@ -47,6 +47,18 @@ def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean 
     means = [statistics.fmean(found.values()) for found in seeds.values() if len(found) == most]
     spread = statistics.stdev(means) if len(means) > 1 else None
     return Mean(statistics.fmean(means), spread, len(means))
+
+
+def sampling_error(values: Mapping[str, float], rows: Mapping[str, int]) -> float:
+    """Return the standard error of a difference between two means over tasks that comes from the draw of test rows.
+
+    As if the two erred independently of each other: what is compared errs on much the same rows, so it is less.
+
+    Args:
+        values: shares of right rows, by task.
+        rows: test rows, by task.
+    """
+    return math.sqrt(sum(2 * value * (1 - value) / rows[task] for task, value in values.items())) / len(values)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

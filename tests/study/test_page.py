@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,8 @@ from study.records import Record
 from study.settings import Settings
 
 TASKS = ("sst2", "trec")
+ABOUT = {"kind": "single", "classes": 2, "train": 100, "validation": 50, "test": 200, "test_in_train": 0}
+ROWS = {task: SimpleNamespace(about=lambda: ABOUT) for task in TASKS}
 
 
 def records(value: float, gap: float = 0.0, seeds=(0, 1), **fields) -> list[Record]:
@@ -82,7 +85,7 @@ def settings(tmp_path) -> Settings:
 
 
 def write(settings, found) -> str:
-    return page.write(page.figures(settings, {}, found), settings.work)
+    return page.write(page.figures(settings, ROWS, found), settings.work)
 
 
 def test_goals_that_are_reached_are_met(settings):
@@ -90,6 +93,12 @@ def test_goals_that_are_reached_are_met(settings):
     text = write(settings, results())
     assert text.count("| met |") == 7
     assert "missed" not in text.split("## How it was measured")[0]
+
+
+def test_page_says_how_far_the_draw_of_test_rows_reaches(settings):
+    # Two tasks of 200 rows, 84 % right: sqrt(2 * 2 * 0.84 * 0.16 / 200) / 2 = 0.026.
+    text = " ".join(write(settings, results()).split())
+    assert "for the difference between two means over 2 tasks it is about 2.6 points at most" in text
 
 
 def test_page_says_which_goals_are_missed_and_by_how_much(settings):
@@ -116,13 +125,13 @@ def test_page_names_every_machine_that_steps_ran_on(settings):
 
 
 def test_page_holds_no_path_of_the_machine(settings):
-    figures = page.figures(settings, {}, results())
+    figures = page.figures(settings, ROWS, results())
     assert str(settings.work) not in str(figures)
     assert str(settings.work) not in write(settings, results())
 
 
 def test_figures_are_laid_out_a_record_a_line(settings):
-    figures = page.figures(settings, {}, results())
+    figures = page.figures(settings, ROWS, results())
     text = page.lay_out(figures)
     assert json.loads(text) == figures
     assert sum('"task": "sst2"' in line for line in text.splitlines()) == text.count('"task": "sst2"')

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from study.records import by_task, mean, percent_mean, select
+from study.records import by_task, mean, percent_mean, sampling_error, select
 
 RECORDS = [
     {"task": "a", "seed": 0, "value": 0.5, "code": "bits"},
@@ -29,3 +30,10 @@ def test_one_run_has_no_spread():
 
 def test_tasks_are_averaged_over_seeds():
     assert by_task(select(RECORDS, code="bits")) == pytest.approx({"a": 2 / 3, "b": 0.75})
+
+
+def test_sampling_error_is_that_of_two_independent_draws():
+    draws = np.random.default_rng(0)
+    shares, rows = {"a": 0.9, "b": 0.3}, {"a": 50, "b": 400}
+    means = [sum(draws.binomial(rows[t], shares[t], 20_000) / rows[t] for t in shares) / 2 for _ in range(2)]
+    assert sampling_error(shares, rows) == pytest.approx(np.std(means[0] - means[1]), rel=0.03)
