@@ -44,7 +44,7 @@ lint: $(STAMP)
 bench: $(VENV)/.installed-bench | $(CORPUS)
 	$(PY) -m benchmarks $(PARTS) --corpus $(CORPUS) --work $(WORK) --output $(WORK)/results.jsonl
 
-# Hours on two cores, minutes on a GPU. What was computed lies in STUDY: killed, the same command goes on from there.
+# Hours on two cores; not measured on a GPU. What was computed lies in STUDY: killed, the same command goes on from there.
 study: $(VENV)/.installed-bench
 	$(PY) -m study --data $(DATA) --work $(STUDY) --output docs --steps $(STEPS)
 

@@ -1,6 +1,6 @@
 """Measure encode-once side by side with what a user would take instead.
 
-    python -m benchmarks.make_corpus --data ../shared/data --output /tmp/corpus --share 0.05
+    python -m benchmarks.make_corpus --data DATA --output /tmp/corpus --share 0.05
     python -m benchmarks all --corpus /tmp/corpus --work /tmp/bench
     python -m benchmarks encode --corpus /tmp/corpus --work /tmp/bench --rounds 5
 

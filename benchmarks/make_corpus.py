@@ -1,6 +1,6 @@
 """Make a corpus of all texts of a folder of labelled tasks: mixed formats and compressions, several shards.
 
-    python -m benchmarks.make_corpus --data ../shared/data --output /tmp/corpus [--share 0.25]
+    python -m benchmarks.make_corpus --data DATA --output /tmp/corpus [--share 0.25]
 
 The texts of all splits are shuffled with a fixed seed and dealt to the shards in turn, so that a share of the corpus has
 the same mix of texts and formats as the whole.

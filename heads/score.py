@@ -44,7 +44,7 @@ def table_pays(classes: int, bits: int) -> bool:
     """Tells whether `table_sums` is the kernel to take here.
 
     It is the faster one at every shape that was measured, but needs torch: a process that has not
-    imported torch labels two million documents by `product_sums` before the import is paid back. So
+    imported torch labels a quarter of a million documents by `product_sums` before the import is paid back. So
     who scores more than that imports torch beforehand; where texts are encoded it is there anyway.
     """
     return "torch" in sys.modules and table_fits(classes, bits)

@@ -1,6 +1,6 @@
 """Train the heads that ship, from a folder of labelled tasks, and write their table into `heads/README.md`.
 
-python -m pipelines.bundled_heads --data ../shared/data        (make heads)
+python -m pipelines.bundled_heads --data DATA        (make heads)
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> list[Head]:
         folder = folders[recipe.task]
         info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
         splits = {s: read_labelled(str(folder / f"{s}.parquet"), "text", "label", recipe.kind) for s in SPLITS}
-        source = {"data": recipe.data, "from": info["source"], "labels": recipe.labels_what}
+        source = {"data": recipe.data, "from": info.get("source", ""), "labels": recipe.labels_what}
         head, report = train_head(model, recipe.task, recipe.kind, splits, source, classes=info["labels"])
         head.save(heads.BUNDLED_FOLDER / recipe.task)
         print(report, flush=True)

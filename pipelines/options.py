@@ -184,7 +184,7 @@ def annotate_parser(command: str) -> Parser:
         data.add_argument(
             "--input_root",
             metavar="DIR",
-            help="folder the shards' names are relative to; default: as the store was made, at first what all patterns share",
+            help="folder the shards' names are relative to; default: the store's; of a new one what all patterns share",
         )
     models = parser.add_argument_group("encoder and heads")
     models.add_argument(
@@ -205,7 +205,7 @@ def annotate_parser(command: str) -> Parser:
         speed = parser.add_argument_group("speed")
         add_shared(speed, "device", "precision")
         speed.add_argument(
-            "--batch_tokens", type=int, metavar="N", help="padded tokens a forward pass; default: by device"
+            "--batch_tokens", type=int, metavar="N", help="tokens a forward pass, padding included; default: by device"
         )
         speed.add_argument(
             "--threads", type=int, metavar="N", help="CPU threads a worker; default: cores / local workers"
@@ -215,10 +215,12 @@ def annotate_parser(command: str) -> Parser:
         )
         cutting = parser.add_argument_group("cutting (fixed when the store is made)")
         cutting.add_argument(
-            "--unit_bytes", type=int, metavar="N", help="bytes a worker takes at a time; 16 MiB at first"
+            "--unit_bytes", type=int, metavar="N", help="bytes a worker takes at a time; a new store's: 16 MiB"
         )
-        cutting.add_argument("--block_rows", type=int, metavar="N", help="most rows a block; 4096 at first")
-        cutting.add_argument("--block_text_bytes", type=int, metavar="N", help="most text a block; 4 MiB at first")
+        cutting.add_argument("--block_rows", type=int, metavar="N", help="most rows a block; a new store's: 4096")
+        cutting.add_argument(
+            "--block_text_bytes", type=int, metavar="N", help="most text a block; a new store's: 4 MiB"
+        )
     running = parser.add_argument_group("running")
     running.add_argument("--dry_run", action="store_true", help="say what would be done, and stop")
     running.add_argument("--no_progress", action="store_true", help="no progress bar")

@@ -20,7 +20,11 @@ _NOT_FORGETTING = {
         "weight of rebuilding the base model's highest pooled layer from the bits; 0: leave it out",
     ),
     "train_layers": (int, "K", "the highest K layers up to the pooling move; default: down to the lowest pooled"),
-    "rank": (int, "R", "of lora's products, 16 at first; full's differences are cut to it at the end, 128 at first"),
+    "rank": (
+        int,
+        "R",
+        "of lora's products (default: 16), or that full's differences are cut to at the end (default: 128)",
+    ),
     "bit_dropout": (float, "SHARE", "share of the bits that training heads do not see"),
     "unlabelled_share": (float, "SHARE", "of a batch, where there are --unlabelled texts"),
 }
@@ -70,7 +74,7 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
         type=local_path,
         default=[],
         metavar="FILE",
-        help="files of texts, for --keep and --rebuild",
+        help="files of texts, for --keep, --rebuild and the thresholds",
     )
     add_shared(data, "text_field", "label_field")
     data.add_argument(

@@ -1,8 +1,8 @@
 """Measure what one shared encoder, bits and linear heads are worth, and write `docs/results.md`.
 
-    python -m study --data ../shared/data --work build/study
-    python -m study --data ../shared/data --work build/study --steps frozen size --tasks sst2 trec
-    python -m study --data ../shared/data --work /tmp/quick --output /tmp/quick --quick
+    python -m study --data DATA --work build/study
+    python -m study --data DATA --work build/study --steps frozen size --tasks sst2 trec
+    python -m study --data DATA --work /tmp/quick --output /tmp/quick --quick
 
 Killed, the same command goes on from what lies in --work. Steps that are not run now are taken from there where they were
 run before with the same settings on the same rows. Several processes may share a --work: each takes what the others

@@ -1,6 +1,6 @@
 """Compare encoders on labelled tasks: a linear head each, on floats and on bits, fitted as `train-head` fits them.
 
-    python -m study.compare --data ../shared/data --work build/study --encoders frozen default encoders/mine --tasks sst2 trec
+    python -m study.compare --data DATA --work build/study --encoders frozen default encoders/mine --tasks sst2 trec
 
 `frozen` is the base model as it is, all layers. What is computed is kept in --work, for the study as well.
 """

@@ -134,10 +134,13 @@ def _compare(asks: str, ours: list[Record], theirs: list[Record], judge) -> Goal
     met, how = judge(a.value, b.value)
     spread = "" if a.spread is None else f" ± {100 * a.spread:.1f}"
     measured = f"{100 * a.value:.1f}{spread} against {100 * b.value:.1f} on {len(shared)} tasks: {how}"
-    if len(shared) > 2:  # does it hang on one task?
+    turns = []
+    if len(shared) > 2:
         for task in sorted(shared):
             others = shared - {task}
             other, without = judge(mean(ours, others).value, mean(theirs, others).value)
             if other != met:
-                measured += f"; {without} without {task}"
+                turns.append(f"without {task} {without}")
+    if turns:
+        measured += f"; the verdict hangs on single tasks: {', '.join(turns)}"
     return Goal(asks, measured, bool(met))

@@ -154,7 +154,9 @@ def test_a_goal_that_hangs_on_one_task_says_so():
     found["rivals"] = {"records": scored(theirs, rival="student") + scored(theirs, rival="fine-tuned")}
     tuned, students, *_ = all_goals(found)
     assert students.met
-    assert students.measured == "80.0 against 77.3 on 3 tasks: +2.67 points; -1.00 points without b"
+    assert students.measured == (
+        "80.0 against 77.3 on 3 tasks: +2.67 points; the verdict hangs on single tasks: without b -1.00 points"
+    )
     assert "without" not in tuned.measured  # 98.8 % without b is still enough
 
 
