@@ -41,11 +41,11 @@ class BatchLoss:
         share = len(part.row) / len(whole.row)
         if base is not None and self._options.keep and len(part.row) > 2:
             keep = objective.keep_loss(signs, base)
-            self._note(KEEP, keep[None])
+            self._note(KEEP, keep.expand(len(part.row)))
             loss = loss + self._options.keep * share * keep
         if base is not None and self._options.rebuild:
             rebuild = objective.rebuild_loss(self._student.rebuild(signs), self._student.to_rebuild(base))
-            self._note(REBUILD, rebuild[None])
+            self._note(REBUILD, rebuild.expand(len(part.row)))
             loss = loss + self._options.rebuild * share * rebuild
         return loss
 

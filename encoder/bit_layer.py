@@ -18,9 +18,13 @@ class BitLayer(torch.nn.Module):
     the base model's over a sample and stay; the second centre follows the training by a running mean, without gradients.
     """
 
-    def __init__(self, sample: np.ndarray, projection: np.ndarray | None) -> None:
-        """Take the base model's features of a sample (rows, dim) float32 and the projection (dim, bits) to start from."""
+    def __init__(self, sample: np.ndarray, projection: np.ndarray | None, batch_rows: int) -> None:
+        """Take the base model's features of a sample (rows, dim) float32 and the projection (dim, bits) to start from.
+
+        batch_rows: rows of a training batch; a pass of fewer moves the running mean by so much less.
+        """
         super().__init__()
+        self._batch_rows = batch_rows
         mean, deviation = sample.mean(0, dtype=np.float64), sample.std(0, dtype=np.float64)
         deviation = np.maximum(deviation, max(FLOOR_SHARE * np.median(deviation), 1e-6))
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
@@ -46,7 +50,7 @@ class BitLayer(torch.nn.Module):
             values = values @ self.weight
         if self.training:
             with torch.no_grad():
-                self.centre.lerp_(values.mean(0), MOMENTUM)
+                self.centre.lerp_(values.mean(0), MOMENTUM * min(1.0, len(values) / self._batch_rows))
         return values - self.centre
 
     @torch.no_grad()

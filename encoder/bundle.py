@@ -18,16 +18,15 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from encoder import bundle_folder
 from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
+from encoder.bundle_folder import ADAPTER_FILE, DESCRIPTION_FILE, PARAMETERS_FILE
 from encoder.pooling import Pooling
 
 # A bundle says the lowest format that describes it, so that older programs read what they can and refuse the rest.
 FORMAT_VERSION = 1
 ADAPTER_FORMAT_VERSION = 2
-DESCRIPTION_FILE = "encoder.json"
-PARAMETERS_FILE = "parameters.safetensors"
-ADAPTER_FILE = "adapter.safetensors"
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
 
 LongTexts = Literal["truncate", "windows"]
@@ -136,17 +135,7 @@ class Bundle:
     def save(self, folder: str | Path) -> Path:
         """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
         folder = Path(folder)
-        check_free(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
-        for name, content in self.files().items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
-        if self.adapter is None:
-            (folder / ADAPTER_FILE).unlink(missing_ok=True)  # of the bundle that was replaced
+        bundle_folder.write(folder, self.files())
         return folder
 
     def _decisive(self) -> dict[str, Any]:
@@ -165,20 +154,6 @@ class Bundle:
         if self.projection is not None:
             tensors["projection"] = np.ascontiguousarray(self.projection)
         return save_tensors(tensors)
-
-
-def check_free(folder: Path) -> None:
-    """Raise EncoderError where `folder` holds something else than a bundle, is a file, or cannot be made."""
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise EncoderError(f"{folder} is a file; choose a folder")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION_FILE).exists():
-            raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
-        there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    except OSError as error:
-        raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise EncoderError(f"{folder} cannot be written: {there} is not a folder that one may write to")
 
 
 def describe(bundle: str) -> Bundle:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from encoder.base import EncoderError
 
@@ -17,14 +18,29 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Replace the checkpoint in `folder`. One file, renamed into place: a killed write leaves the one before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CHECKPOINT_FILE}.tmp"
+    """Replace the checkpoint in `folder`. One file, renamed into place: a killed or failing write leaves the one before.
+
+    Raises:
+        EncoderError: it cannot be written.
+    """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(content, temporary, metadata={"state": json.dumps(state)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(folder / CHECKPOINT_FILE)
+    # Not save_file: its errors do not say that a disk is full.
+    written = safetensors.torch.save(content, metadata={"state": json.dumps(state)})
+    temporary = folder / f".{CHECKPOINT_FILE}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / CHECKPOINT_FILE)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        kept = "the one before is kept" if exists(folder) else "there was none before"
+        raise EncoderError(
+            f"checkpoint {folder / CHECKPOINT_FILE} cannot be written: {error.strerror}; {kept}"
+        ) from None
 
 
 def exists(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -67,3 +68,14 @@ def cut_by_tokens(lengths: np.ndarray, batch_tokens: int) -> list[slice]:
         cuts.append(slice(start, min(start + rows, len(lengths))))
         start += rows
     return cuts
+
+
+def cut_evenly(lengths: np.ndarray, batch_tokens: int) -> list[slice]:
+    """Cut rows as `cut_by_tokens` does, but into passes of as many rows each, or one less: none has few to compare."""
+    rows = len(lengths)
+    most = np.array([rows_that_fit(int(length), batch_tokens) for length in lengths])
+    for passes in range(1, rows + 1):
+        borders = [rows * number // passes for number in range(passes + 1)]
+        if all(stop - start <= most[start] for start, stop in itertools.pairwise(borders)):
+            return [slice(start, stop) for start, stop in itertools.pairwise(borders)]
+    return []

@@ -62,7 +62,10 @@ class Student:
             for module in layer.modules():
                 if isinstance(module, torch.nn.Dropout):
                     module.p = options.dropout
-        self.bit_layer = BitLayer(sample, projection).to(device)
+                for name in ("dropout", "attention_dropout", "activation_dropout"):  # families that keep it as a number
+                    if isinstance(getattr(module, name, None), float):
+                        setattr(module, name, options.dropout)
+        self.bit_layer = BitLayer(sample, projection, options.batch_texts).to(device)
         bits = len(self.bit_layer.centre)
         self._scale = bits**-0.5  # of heads and decoder, so that their rate means the same for any number of bits
         self.heads = torch.nn.ModuleList()

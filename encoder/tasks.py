@@ -49,6 +49,12 @@ class Task:
                     f"not {len(rows.targets)} and {len(rows.texts)}"
                 )
         targets = self.train.targets
+        if self.kind == "single" and not 0 <= targets.min() <= targets.max() < len(self.classes):
+            raise EncoderError(f"task {self.name}: training targets must be numbers of its {len(self.classes)} classes")
+        if self.kind == "multi" and targets.shape[1:] != (len(self.classes),):
+            raise EncoderError(
+                f"task {self.name}: training targets need a column for each of {len(self.classes)} classes"
+            )
         if self.kind == "single" and len(np.unique(targets)) < 2:
             raise EncoderError(f"task {self.name}: the training rows have one class only; training needs two")
         if self.kind == "multi" and not targets.any():

@@ -30,10 +30,12 @@ from encoder.repeatable import repeatable
 from encoder.settings import BundleSettings
 from encoder.student import Student
 from encoder.tasks import Task, digest
-from encoder.tokenize import Tokenizer
+from encoder.tokenize import Tokenizer, rows_that_fit
 from encoder.train_options import TrainOptions
 from encoder.trainable import learned_adapter
 from encoder.trainer import Progress, Trainer
+
+KEEP_ROWS = 16
 
 
 def train(
@@ -76,22 +78,31 @@ def train(
     _check_names(tasks)
     raw = settings.uncut()
     check_sample(sample, settings.bits, raw.bits)
-    if max(raw.pooling.layers) == 0:
+    top = max(raw.pooling.layers)
+    if top == 0:
         raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
+    if options.train_layers is not None and options.train_layers > top:
+        raise EncoderError(
+            f"train_layers is {options.train_layers} but there are {top} layers up to the highest one pooled"
+        )
     chosen = choose_device(device)
     half = choose_precision(precision, chosen) is torch.bfloat16
     found = raw.find_base()
     short = _cut_short(raw, options.train_tokens)
+    _check_passes(short.max_tokens, options)
     tokenizer = Tokenizer(found.folder, short.max_tokens, short.prefix, short.long_texts, 0, found.pad_id)
     with repeatable(chosen):
         # The reference precision, as in `make`.
         features = Encoder(raw, device=device, precision="float32").features(sample)
+        if not np.isfinite(features).all():
+            raise EncoderError(f"base model {settings.base} gives features that are no numbers (NaN or infinity)")
         projection, how = first_projection(features, settings.bits, options.seed)
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
-            features_of = frozen_features or Encoder(short, device=device, precision=precision).features
-            _start(student, tasks, features, features_of, options)
+            frozen = frozen_features or Encoder(short, device=device, precision=precision).features
+            _start(student, tasks, features, frozen, options)
+            del frozen  # a base model of its own
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
         run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, chosen, options)
         try:
@@ -122,6 +133,16 @@ def _cut_short(raw: Bundle, most_tokens: int) -> Bundle:
     return dataclasses.replace(
         raw, max_tokens=most_tokens, long_texts="truncate", overlap_tokens=default_overlap(most_tokens)
     )
+
+
+def _check_passes(most_tokens: int, options: TrainOptions) -> None:
+    """Raise EncoderError where a pass holds too few texts for the similarities between them to say anything."""
+    rows = rows_that_fit(most_tokens, options.batch_tokens)
+    if options.keep and rows < min(KEEP_ROWS, options.batch_texts):
+        raise EncoderError(
+            f"batch_tokens {options.batch_tokens} holds {rows} texts of {most_tokens} tokens, too few for keep, which compares "
+            f"the texts of a pass: take at least {KEEP_ROWS * most_tokens}, fewer train_tokens, or keep 0"
+        )
 
 
 def _start(

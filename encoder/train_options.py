@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from encoder.base import EncoderError
 
 AdapterKind = Literal["lora", "full"]
+MOST_LEARNING_RATE = 1e30  # float32 holds a step of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,9 @@ class TrainOptions:
         steps: batches after the heads' own.
         head_steps: batches on which only the training heads learn, the encoder as it is. They start from where they fit
             its bits, so none are needed.
-        batch_texts: texts a step. `keep` compares texts within a batch: at least 32 for it.
-        batch_tokens: padded tokens of one forward and backward pass; a larger batch is passed in several. Only memory.
+        batch_texts: texts a step. `keep` compares texts with each other: at least 32 for it.
+        batch_tokens: padded tokens of one forward and backward pass; a larger batch is passed in several, of as many texts
+            each. It bounds memory; `keep` compares the texts of one pass, so with it a pass must hold 16 of `train_tokens`.
         train_tokens: longer texts are cut here in training, whatever the bundle reads later. Time grows with it.
         learning_rate: of the encoder and the projection.
         head_learning_rate: of the training heads and the decoder, for signs scaled by bits ** -0.5; at 1,152 bits the
@@ -103,6 +105,10 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise EncoderError(f"{name} must be above 0, not {value}")
+        if max(self.learning_rate, self.head_learning_rate) > MOST_LEARNING_RATE:
+            raise EncoderError(f"learning_rate and head_learning_rate must be at most {MOST_LEARNING_RATE:g}")
+        if self.seed >= 2**63:
+            raise EncoderError(f"seed must be below 2**63, not {self.seed}")
 
     @property
     def kept_rank(self) -> int:

@@ -117,7 +117,7 @@ class Trainer:
             group["lr"] = options.head_learning_rate * (1.0 if heads_only else rate)
         student.train(not heads_only)
         windows = self._first_row[batch.source] + batch.row
-        for part in sampling.cut_by_tokens(self._windows.lengths[windows], options.batch_tokens):
+        for part in sampling.cut_evenly(self._windows.lengths[windows], options.batch_tokens):
             ids, mask = student.lay_out(self._windows, windows[part])
             rows = sampling.Batch(batch.source[part], batch.row[part])
             loss = self._loss(ids, mask, rows, batch, heads_only)
@@ -151,7 +151,8 @@ class Trainer:
     def _diverged(self, how: str) -> None:
         raise Diverged(
             f"training diverged at step {self.step + 1}: {how}; nothing was written: "
-            f"take a smaller learning_rate than {self._options.learning_rate:g}"
+            f"take a smaller learning_rate than {self._options.learning_rate:g}, or a smaller head_learning_rate than "
+            f"{self._options.head_learning_rate:g}"
         )
 
     def _names(self) -> dict[str, torch.nn.Parameter]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encoder import Bundle
-from encoder.bundle import check_free
+from encoder.bundle_folder import check_free
 from pipelines.bundle_options import bundle_settings, parse_make_encoder
 from pipelines.cli import main_of
 from pipelines.labelled import sample_texts

@@ -78,7 +78,7 @@ def read_info(folder: Path, label_field: str = "label") -> tuple[str, list[str]]
     """
     try:
         info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
-        listed = [str(label) for label in info.get("labels") or ()]
+        listed = [str(label).strip() for label in info.get("labels") or ()]
         kind = info.get("kind")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{folder / 'info.json'} cannot be read: {error}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoder import Bundle
-from encoder.bundle import check_free
+from encoder.bundle_folder import check_free
 from encoder.tasks import Task
 from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of

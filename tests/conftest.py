@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import importlib
 import json
@@ -48,6 +49,23 @@ def needs_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail(f"CI needs the labelled data in {DATA}")
     pytest.skip(f"the labelled data is not in {DATA}")
+
+
+@pytest.fixture
+def largest_file():
+    """Give a context in which the kernel lets no file of this process grow beyond so many bytes, as a full disk does."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def limit(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 def optional(module: str):

@@ -23,17 +23,21 @@ def test_a_checkpoint_replaces_the_one_before_and_leaves_nothing_else(tmp_path):
     assert [path.name for path in (tmp_path / "c").iterdir()] == [checkpoint.CHECKPOINT_FILE]
 
 
-def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_write_that_fails_says_why_and_leaves_the_one_before(tmp_path, largest_file):
+    with (
+        largest_file(4096),
+        pytest.raises(EncoderError, match="cannot be written: File too large; there was none before"),
+    ):
+        checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 1})
+    assert list((tmp_path / "c").iterdir()) == []
     checkpoint.write(tmp_path / "c", {"a": torch.ones(1)}, {"step": 1})
-
-    def full(content, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.write(tmp_path / "c", {"a": torch.ones(1)}, {"step": 2})
+    with (
+        largest_file(4096),
+        pytest.raises(EncoderError, match="cannot be written: File too large; the one before is kept"),
+    ):
+        checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 2})
     assert checkpoint.read(tmp_path / "c")[1] == {"step": 1}
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [checkpoint.CHECKPOINT_FILE]
 
 
 def test_no_checkpoint_is_none(tmp_path):

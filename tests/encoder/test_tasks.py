@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encoder import EncoderError
-from encoder.tasks import Rows, digest
+from encoder.tasks import Rows, Task, digest
 from tests.encoder.labelled import make_task
 
 
@@ -53,3 +53,17 @@ def test_the_digest_follows_every_text_and_target():
         digest([task], ["a", ""]),
     ):
         assert changed != first
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "message"),
+    [
+        ("single", np.array([0, 1, 5]), "numbers of its 2 classes"),
+        ("single", np.array([0, 1, -1]), "numbers of its 2 classes"),
+        ("multi", np.ones((3, 3), bool), "a column for each of 2 classes"),
+    ],
+)
+def test_targets_that_are_not_of_the_classes_are_refused(kind, targets, message):
+    rows = Rows(["a", "b", "c"], targets)
+    with pytest.raises(EncoderError, match=message):
+        Task("mine", kind, ("x", "y"), rows, rows)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import encoder
 from encoder import EncoderError, bits, student, trainer, validation, warm_start
@@ -235,3 +237,27 @@ def plain_adapter(tiny_base):
 def test_what_cannot_be_trained_is_refused(tiny_base, change, message):
     with pytest.raises(EncoderError, match=message):
         quick(tiny_base, **change)
+
+
+def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
+    shared = {"keep": 3.0, "rebuild": 0.0, "bit_dropout": 0.0, "adapter": "lora", "steps": 3, "tasks": TASKS[:1]}
+    shared |= {"batch_texts": 64, "head_learning_rate": 1e-9, "gradient_norm": 1e9, "max_tokens": 8}
+    one, several = (dict(quick(tiny_base, batch_tokens=tokens, **shared).adapter.additions()) for tokens in (8192, 256))
+    for name in one:
+        assert np.corrcoef(one[name].ravel(), several[name].ravel())[0, 1] > 0.8
+
+
+def test_passes_too_small_to_compare_texts_are_refused(tiny_base):
+    with pytest.raises(EncoderError, match=r"batch_tokens 64 holds 2 texts of 32 tokens, .* take at least 512"):
+        quick(tiny_base, keep=0.5, batch_texts=32, batch_tokens=64)
+
+
+def test_a_base_that_gives_no_numbers_is_named(tiny_base, tmp_path):
+    base = tmp_path / "broken"
+    shutil.copytree(tiny_base, base)
+    weights = load_file(base / "model.safetensors")
+    name = next(name for name in weights if name.endswith("layer.1.output.dense.weight"))
+    weights[name][0, 0] = float("nan")
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EncoderError, match=f"base model {base} gives features that are no numbers"):
+        quick(base)

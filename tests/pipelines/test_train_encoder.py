@@ -209,6 +209,8 @@ def test_bad_tasks_are_told_in_one_line_and_nothing_is_written(tasks, tiny_base,
         (["--device", "gpu"], "choose from auto, cpu, cuda, cuda:N, mps"),
         (["--unlabelled", "/no/such.txt"], "/no/such.txt is not a file"),
         (["--learning_rate", "1e30", "--dropout", "0"], "nothing was written: take a smaller learning_rate than 1e+30"),
+        (["--head_learning_rate", "1e38"], "learning_rate and head_learning_rate must be at most 1e+30"),
+        (["--seed", "9" * 20], "seed must be below 2**63"),
     ],
 )
 def test_bad_options_are_told_in_one_line_and_nothing_is_written(tasks, tiny_base, tmp_path, capsys, more, message):

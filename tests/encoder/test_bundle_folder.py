@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import encoder
+from encoder import EncoderError, bundle_folder
+from encoder.bundle import read
+
+FILES = {"parameters.safetensors": b"1" * 3000, "adapter.safetensors": b"2" * 9000, "encoder.json": b"{}"}
+
+
+def content(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_write_that_fails_leaves_no_folder(tmp_path, largest_file):
+    with largest_file(4096), pytest.raises(EncoderError, match="mine cannot be written: File too large"):
+        bundle_folder.write(tmp_path / "mine", FILES)
+    assert not list(tmp_path.iterdir())
+    bundle_folder.write(tmp_path / "mine", FILES)
+    assert content(tmp_path / "mine") == FILES
+
+
+def test_a_write_that_fails_leaves_the_bundle_that_was_there(tmp_path, largest_file):
+    before = {"parameters.safetensors": b"old", "encoder.json": b"{old}", "README.md": b"a card"}
+    (tmp_path / "mine").mkdir()
+    for name, part in before.items():
+        (tmp_path / "mine" / name).write_bytes(part)
+    with largest_file(4096), pytest.raises(EncoderError, match="cannot be written"):
+        bundle_folder.write(tmp_path / "mine", FILES)
+    assert content(tmp_path / "mine") == before
+    bundle_folder.write(tmp_path / "mine", FILES)
+    assert content(tmp_path / "mine") == before | FILES
+    less = {name: part for name, part in FILES.items() if not name.startswith("adapter")}
+    bundle_folder.write(tmp_path / "mine", less)
+    assert content(tmp_path / "mine") == {"README.md": b"a card"} | less
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_what_a_killed_write_left_is_written_again(tiny_bundle, tmp_path, monkeypatch, moment):
+    bundle = encoder.describe(str(tiny_bundle))
+    renames = []
+
+    def killed(path, to):
+        if len(renames) == moment:
+            raise KeyboardInterrupt
+        renames.append(to)
+        os.replace(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.replace", killed)
+        if moment < len(bundle.files()):
+            with pytest.raises(KeyboardInterrupt):
+                bundle.save(tmp_path / "mine")
+            assert not (tmp_path / "mine" / "encoder.json").exists()
+    assert read(bundle.save(tmp_path / "mine")).fingerprint == bundle.fingerprint
+    assert set(content(tmp_path / "mine")) == set(bundle.files())
