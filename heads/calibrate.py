@@ -172,4 +172,7 @@ def fit_threshold(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float
     f1[:-1][ranked[:-1] == ranked[1:]] = -1  # equal scores are taken together or not at all
     best = int(f1.argmax())
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-    return float(np.float32((ranked[best] + below) / 2)), float(f1[best])
+    threshold = np.float32((ranked[best] + below) / 2)
+    if threshold <= below:  # neighbours in float32: what lies midway is one of them
+        threshold = np.float32(ranked[best])
+    return float(threshold), float(f1[best])

@@ -14,6 +14,8 @@ from heads.errors import HeadError
 from heads.labels import Targets, to_targets
 
 NOT_IN_TRAINING = "(not in training)"
+MOST_CONFUSION_CLASSES = 50  # a matrix grows by the square: of 5,000 classes it would take 100 MB
+MOST_CONFUSED = 20
 NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
@@ -42,7 +44,8 @@ def evaluate(head: Predictor, inputs: np.ndarray, labels: Sequence[Any]) -> dict
     inputs are what head.score takes, n rows; labels are as for `heads.fit`. A label that the head
     does not know counts as wrong: as a row that cannot be right, and as one more class of F1 0.
     single: rows, accuracy, macro_f1, expected_calibration_error (of the winner's probability),
-    confusion (rows truth, columns predicted) and confusion_rows, their labels. multi: rows,
+    confusion (rows truth, columns predicted) and confusion_rows, their labels, or, of more than 50
+    classes, most_confused ([truth, predicted, rows] of up to 20 pairs). multi: rows,
     micro_f1, macro_f1, exact_match, expected_calibration_error (over every row's every class).
     regression: rows, pearson, spearman, rmse.
     """
@@ -69,9 +72,9 @@ def _measure_single(
 ) -> dict[str, Any]:
     predicted = scores.argmax(axis=1)
     known = len(labels)
-    outside = bool((truth < 0).any())
-    confusion = metrics.confusion_matrix(np.where(truth < 0, known, truth), predicted, known + 1)
-    by_class = (np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+    truth_row = np.where(truth < 0, known, truth)
+    counted = (truth_row[truth_row == predicted], predicted, truth_row)
+    by_class = [np.bincount(rows, minlength=known + 1) for rows in counted]
     return {
         "accuracy": metrics.accuracy(truth, predicted),
         "macro_f1": metrics.macro_f1(*by_class),
@@ -79,9 +82,26 @@ def _measure_single(
             scores.max(axis=1),
             truth == predicted,
         ),
-        "confusion": confusion[: known + outside, :known].tolist(),
-        "confusion_rows": [*labels, NOT_IN_TRAINING][: known + outside],
+        **_confusion(truth_row, predicted, [*labels, NOT_IN_TRAINING]),
     }
+
+
+def _confusion(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Counts which classes are taken for which: all pairs of a few classes, the most frequent ones of many."""
+    classes = len(names)
+    if classes - 1 > MOST_CONFUSION_CLASSES:
+        wrong = truth != predicted
+        pairs, counts = np.unique(truth[wrong] * classes + predicted[wrong], return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:MOST_CONFUSED]
+        return {
+            "most_confused": [
+                [names[pair // classes], names[pair % classes], count]
+                for pair, count in zip(pairs[first].tolist(), counts[first].tolist())
+            ]
+        }
+    counts = metrics.confusion_matrix(truth, predicted, classes)
+    rows = classes if counts[-1].any() else classes - 1
+    return {"confusion": counts[:rows, : classes - 1].tolist(), "confusion_rows": names[:rows]}
 
 
 def _measure_multi(targets: Targets, scores: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
@@ -128,6 +148,9 @@ def format_report(
             lines.append(_figure_line(words, figures[name], (float_figures or {}).get(name)))
     if "confusion" in figures:
         lines += ["", *_confusion_lines(figures["confusion"], figures["confusion_rows"])]
+    if figures.get("most_confused"):
+        lines += ["", "most confused (rows: truth → predicted)"]
+        lines += [f"{count:>8,}: {truth} → {predicted}" for truth, predicted, count in figures["most_confused"]]
     return "\n".join(lines) + "\n"
 
 

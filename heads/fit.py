@@ -111,7 +111,7 @@ def fit(
         created_by=created_by or {},
     )
     figures = evaluate(head, *validation)
-    figures = {name: value for name, value in figures.items() if "confusion" not in name}
+    figures = {name: value for name, value in figures.items() if "confus" not in name}
     head.metrics.update(training_rows=len(bits), strength=strength, validation=figures)
     return head
 
@@ -140,7 +140,8 @@ def fit_features(
             raise HeadError(f"{name} features hold NaN or infinity")
     problem = Problem.check(features, labels, validation, kind, classes)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation[deviation <= 1e-6 * np.abs(mean)] = 1  # constant, but for rounding
+    constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation
+    deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant, but for rounding
     strength, weights, bias = _best_on_validation(
         problem,
         torch.from_numpy((features - mean) / deviation),

@@ -136,7 +136,7 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
     `splits` holds texts and labels by split, "train" and "validation" among them.
 
     Raises:
-        DataError: one class only; a label that validation rows have and no training row has.
+        DataError: one class only, or no label at all; a label that validation rows have and no training row has.
     """
     if kind == "regression":
         return None
@@ -145,6 +145,8 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
     }
     if kind == "single" and len(names["train"]) < 2:
         raise DataError(f"the training rows have one class only, {next(iter(names['train']))!r}; a head needs two")
+    if not names["train"]:
+        raise DataError("no training row has a label; a head needs some")
     rows = len(splits["train"][1])
     if kind == "single" and rows >= _FEW_ROWS and len(names["train"]) > rows / 2:
         _log.warning(

@@ -97,6 +97,11 @@ def run(argv: Sequence[str]) -> Head:
             raise OptionError(
                 f"--train and --{name} are one file: what a head is fitted on says nothing of what it is worth"
             )
+    if given.get("test") == given.get("validation") is not None:
+        raise OptionError(
+            "--validation and --test are one file, but validation rows choose the head's strength; leave --test out, and the "
+            "figures are of the validation rows and say so"
+        )
     splits = {
         split: read_labelled(path, options.text_field, options.label_field, options.kind)
         for split in ("train", "validation", "test")

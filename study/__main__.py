@@ -78,11 +78,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     on_gpu = Settings(Path(), Path())
     for field in _options():
         some = isinstance(field.default, tuple)
+        flag = isinstance(field.default, bool)
         kind = (
             float
             if field.name.endswith("rates")
             else type((*field.default, 0)[0])
             if some
+            else (lambda text: bool(int(text)))
+            if flag
             else type(field.default or 0)
         )
         shown = " or on a processor ".join(

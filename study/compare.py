@@ -16,6 +16,8 @@ from typing import Any
 import encoder
 from benchmarks.harness import Report, Table
 from encoder import EncoderError
+from encoder.base import find
+from encoder.bundle import layer_count
 from pipelines.labelled import DataError
 from study import encoders
 from study.cache import StepError
@@ -36,6 +38,12 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK", help="default: all")
     parser.add_argument("--train_rows", type=int, default=2000, help="most training rows of a head (default: 2000)")
     parser.add_argument("--test_rows", type=int, default=2000, help="most test rows of a task (default: 2000)")
+    parser.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        default="validation",
+        help="test: for a last look (default: validation)",
+    )
     options = parser.parse_args(argv)
     rows = {
         "train_rows": options.train_rows,
@@ -50,15 +58,19 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         bundle = encoders.frozen(study) if name == "frozen" else encoder.describe(name)
         fields = {"encoder": name, "seed": None}
         # What the last layer gives are the last columns only where nothing mixed or multiplied them.
-        plain = bundle.projection is None and bundle.pooling.positions == ("mean",)
+        top = layer_count(find(bundle.base_id).config())
+        plain = bundle.projection is None and bundle.pooling.positions == ("mean",) and bundle.pooling.layers[-1] == top
         layers = (LAST_LAYER, ALL_LAYERS) if plain else (ALL_LAYERS,)
         records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, layers)
-    figures = {"tasks": list(settings.tasks), **rows, "records": records}
-    Report("compare", [_table(name, records, settings.tasks) for name in options.encoders], figures).print()
+    if options.split == "validation":
+        records = [record | {"value": record["validation"]} for record in records]
+    figures = {"tasks": list(settings.tasks), "split": options.split, **rows, "records": records}
+    tables = [_table(name, options.split, records, settings.tasks) for name in options.encoders]
+    Report("compare", tables, figures).print()
     return figures
 
 
-def _table(name: str, records: list[Record], tasks: Sequence[str]) -> Table:
+def _table(name: str, split: str, records: list[Record], tasks: Sequence[str]) -> Table:
     """Lay one encoder's figures out, a task a row; the last row is the mean."""
     rows = []
     for task in (*tasks, None):
@@ -69,7 +81,7 @@ def _table(name: str, records: list[Record], tasks: Sequence[str]) -> Table:
             cells.append(percent(average and average.value))
         rows.append((*cells, task or "mean"))
     columns = (*(f"{layers}, {code}" for layers, code in VIEWS), "task")
-    return Table(f"{name}: test accuracy (micro F1 of several labels), %", columns, rows)
+    return Table(f"{name}: {split} accuracy (micro F1 of several labels), %", columns, rows)
 
 
 def main() -> int:

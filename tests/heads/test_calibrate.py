@@ -73,6 +73,14 @@ def test_threshold_is_the_best_of_all():
     assert best == pytest.approx(max(f1(t) for t in np.unique(scores)))
 
 
+def test_a_threshold_between_neighbours_in_float32_takes_the_upper_one_alone():
+    upper, lower = np.float32(0.99999994), np.float32(0.9999999)
+    scores = np.array([[upper], [lower], [lower], [lower]], np.float32)
+    threshold, f1 = fit_threshold(scores, np.array([[True], [False], [False], [False]]))
+    assert f1 == 1.0
+    assert (scores >= np.float32(threshold)).ravel().tolist() == [True, False, False, False]
+
+
 def test_multi_head_uses_one_threshold_for_all_classes():
     thresholds = fitted("multi").thresholds
     assert thresholds.shape == (3,)

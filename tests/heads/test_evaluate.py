@@ -192,3 +192,21 @@ def test_report_shows_rows_of_labels_not_in_training():
     last = format_report(figures, title="t").splitlines()[-1]
     assert last.startswith(f" - {NOT_IN_TRAINING}")
     assert last.split()[-4:] == ["1", "0", "0.000", "-"]
+
+
+def test_of_many_classes_the_pairs_confused_most_stand_for_the_matrix():
+    names = tuple(f"c{number:03}" for number in range(200))
+    truth = [names[number % 200] for number in range(2000)] + ["unheard of"]
+    scores = np.zeros((2001, 200), np.float32)
+    scores[np.arange(2001), [number % 200 for number in range(2000)] + [7]] = 1
+    scores[:10, 5] = 2  # c000 to c009 once for c005 each, c005 rightly
+    scores[200, 9], scores[400, 9] = 2, 2  # c000 twice for c009
+    figures = evaluate(Fixed("single", names, scores), rows(2001), truth)
+    assert figures["accuracy"] == pytest.approx(1989 / 2001, abs=1e-6)
+    assert "confusion" not in figures
+    assert figures["most_confused"][0] == ["c000", "c009", 2]
+    assert ["(not in training)", "c007", 1] in figures["most_confused"]
+    assert len(figures["most_confused"]) == 11
+    report = format_report(figures, title="many")
+    assert "       2: c000 → c009" in report
+    assert len(report.splitlines()) < 30

@@ -226,6 +226,10 @@ def test_one_file_may_not_be_train_and_validation(tmp_path, capsys):
     arguments = ["--name", "t", "--train", same, "--validation", same, "--output", str(tmp_path / "out")]
     with pytest.raises(OptionError, match="--train and --validation are one file"):
         train_heads.run(arguments)
+    (tmp_path / "b.jsonl").write_text("\n".join(rows))
+    arguments[5] = str(tmp_path / "b.jsonl")
+    with pytest.raises(OptionError, match="--validation and --test are one file"):
+        train_heads.run([*arguments, "--test", arguments[5]])
     assert not (tmp_path / "out").exists()
 
 

@@ -119,3 +119,15 @@ def test_what_cannot_be_trained_on_is_said(files, tiny_bundle, tmp_path, more, e
     with pytest.raises(error, match=message):
         train(files, tiny_bundle, tmp_path / "head", *more)
     assert not (tmp_path / "head").exists()
+
+
+def test_several_labels_of_which_no_row_has_one_are_refused_before_encoding(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "load", lambda *_: pytest.fail("a model was loaded"))
+    for split in ("train", "validation"):
+        rows = [json.dumps({"text": f"{split} {number}", "label": []}) for number in range(20)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    arguments = ["--name", "none", "--kind", "multi", "--output", str(tmp_path / "out")]
+    for split in ("train", "validation"):
+        arguments += [f"--{split}", str(tmp_path / f"{split}.jsonl")]
+    with pytest.raises(DataError, match="no training row has a label"):
+        train_heads.run(arguments)
