@@ -52,7 +52,7 @@ setup(
         include=[f"{name}{rest}" for name in ("encoder", "heads", "pipelines", "transforms") for rest in ("", ".*")]
     ),
     package_data={
-        "encoder": ["bundles/*/*.json", "bundles/*/*.md", "bundles/*/*.safetensors"],
+        "encoder": [f"bundles/default/*.{ending}" for ending in ("json", "md", "safetensors")],
         "heads": ["bundled/*/*.json", "bundled/*/*.safetensors"],
     },
     install_requires=INSTALL_REQUIRES,

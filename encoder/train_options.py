@@ -52,7 +52,8 @@ class TrainOptions:
         gradient_norm: the encoder's gradients are clipped to this norm.
         eval_steps: steps between validations.
         eval_rows: most rows of a validation split that are looked at, the same ones each time.
-        patience: validations without a better mean score until training stops; 0: never.
+        patience: validations without a better mean score until training stops; 0: never. The default steps hold four
+            validations: there it ends nothing early, and the best of the four is kept.
         checkpoint_steps: steps between checkpoints.
         seed: of everything that is drawn.
     """

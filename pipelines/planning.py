@@ -65,10 +65,25 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
         raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
     store = _open(options, root)
     codes = store.listing(codes_folder(bundle.fingerprint))
+    if not codes.shards and is_store:
+        _warn_of_another_encoder(options.store, bundle)
     _warn_of_another_root(store, codes, root, shards)
     made = plan(shards, codes, _label_listings(store, found_heads), store.rules.unit_bytes)
     _warn_of_other_options(store, codes, codes_folder(bundle.fingerprint), shards)
     return bundle, store, made, found_heads
+
+
+def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
+    """Say so where a store has codes, none of them of this encoder: an upgrade may have brought another default."""
+    if others := [known for known in stored_encoders(store) if known != bundle.fingerprint[:12]]:
+        _log.warning(
+            "the store has codes of encoder %s and none of %s (%s), so everything is encoded; --encoder %s keeps to the codes "
+            "there are",
+            ", ".join(others),
+            bundle.fingerprint[:12],
+            bundle.name,
+            others[-1],
+        )
 
 
 def _warn_of_another_root(store: Store, codes: Listing, root: str, shards: Sequence[Shard]) -> None:

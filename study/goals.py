@@ -86,9 +86,11 @@ def _unseen(results: dict) -> list[Goal]:
     shared = [task for task in a if task in b]
     if not shared:
         return [first, Goal(asks, "–", None)]
-    worst = min(shared, key=lambda task: a[task] - b[task])
-    lost = a[worst] - b[worst]
-    return [first, Goal(asks, f"worst: {worst}, {100 * lost:+.1f} points", lost >= -WORST_LOSS)]
+    lost = sorted((a[task] - b[task], task) for task in shared)
+    below = [found for found in lost if found[0] < -WORST_LOSS]
+    named = ", ".join(f"{task} {100 * gap:+.2f} points" for gap, task in below or lost[:1])
+    measured = f"{len(below)} of {len(shared)} are: {named}" if below else f"worst: {named}"
+    return [first, Goal(asks, measured, not below)]
 
 
 def _bits(results: dict) -> Goal:

@@ -151,14 +151,17 @@ def _zero_shot(study: Study, task: Labelled) -> Iterator[Record]:
     bundle = encoders.frozen(study)
     features = study.features(bundle, "frozen", task)
 
-    def make() -> dict[str, Any]:
+    def make(unlabelled: np.ndarray | None) -> dict[str, Any]:
         parts = [study.load(bundle).features(zero_shot.prompts(label)) - bundle.thresholds for label in task.classes]
         head = zero_shot.make(
-            parts, task.classes, task=task.name, encoder_fingerprint=NO_ENCODER, unlabelled=features.bits("train")
+            parts, task.classes, task=task.name, encoder_fingerprint=NO_ENCODER, unlabelled=unlabelled
         )
         return figures(task, head, features.bits("test"), "test")
 
-    yield _record(task, "label names", None, study.cache.value(ZERO_SHOT, task.name, features.key, make))
+    found = study.cache.value(ZERO_SHOT, task.name, features.key, lambda: make(features.bits("train")))
+    yield _record(task, "label names", None, found)
+    key = features.key | {"unlabelled": None}
+    yield _record(task, "label names alone", None, study.cache.value(ZERO_SHOT, task.name, key, lambda: make(None)))
 
 
 def _record(task: Labelled, rival: str, seed: int | None, found: dict[str, Any]) -> Record:

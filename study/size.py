@@ -9,7 +9,7 @@ import numpy as np
 from encoder import Bundle
 from study import encoders
 from study.codes import Apply, all_codes
-from study.context import Study
+from study.context import Features, Inputs, Study
 from study.measure import BEFORE_THE_THRESHOLD, LEARNED
 from study.records import Record
 
@@ -28,6 +28,7 @@ def run_trained(study: Study) -> dict[str, Any]:
     records = code_records(study, bundle, f"multi-task-{seed}", fields)
     for bits in settings.learned_sizes:
         bundle = encoders.trained(study, seed, bits=bits)
+        shorter = [size for size in settings.sizes if size < bits]
         for name in settings.tasks:
             task = study.tasks[name]
             features = study.features(bundle, f"learned-{bits}-{seed}", task)
@@ -40,8 +41,18 @@ def run_trained(study: Study) -> dict[str, Any]:
                 found = study.head(f"learned-{bits}-{code}", task, features.key | {"code": code}, inputs, rows)
                 about = {"task": name, "method": method, "bytes": size, "metric": task.metric}
                 records.append(about | fields | found)
+            for size in shorter:
+                key = features.key | {"code": "bits", "first": size}
+                found = study.head(f"learned-{bits}-first-{size}", task, key, _first(features, size // 8), rows)
+                about = {"task": name, "method": f"first of {bits:,} learned", "bytes": size / 8, "metric": task.metric}
+                records.append(about | fields | found)
         study.report(f"learned projection to {bits} bits: measured")
     return {"records": records}
+
+
+def _first(features: Features, count: int) -> Inputs:
+    """Give the first bytes of codes."""
+    return lambda split: np.ascontiguousarray(features.bits(split)[:, :count])
 
 
 def code_records(study: Study, bundle: Bundle, name: str, fields: dict[str, Any]) -> list[Record]:

@@ -12,7 +12,7 @@ from study import goals, plots
 from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER
 from study.records import Record, by_task, mean, percent, percent_mean, select
 
-RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names")
+RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names", "label names alone")
 
 
 def fill(text: str) -> str:
@@ -125,7 +125,12 @@ def pooling(figures: dict) -> str:
         "`first_K` lays the first K tokens side by side; `last` is the last token."
     )
     if "trained" in encoders:
-        about += " `trained`: the encoder trained with the mean of all layers, read at other places."
+        about += (
+            " `trained`: the encoder trained with the mean of all layers, read at other places; that favours this pooling, as "
+            "none was trained with another."
+            if "trained so" not in encoders
+            else " `trained`: the encoder trained with the mean of all layers, read at other places, which favours this one."
+        )
     if "trained so" in encoders:
         about += " `trained so`: trained with that pooling."
     return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
@@ -199,6 +204,7 @@ _RIVALS_TEXT = (
     "regression; chosen on validation rows.",
     "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
     "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
+    "**label names alone**: the same without a text.",
 )
 
 

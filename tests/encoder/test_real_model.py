@@ -72,3 +72,13 @@ def test_about_half_the_bits_are_ones(default):
 def test_digest_is_stable_within_a_machine(default):
     first, second = (hashlib.sha256(default.encode(TEXTS).bits.tobytes()).hexdigest() for _ in range(2))
     assert first == second
+
+
+def test_the_default_encoders_card_names_it_and_it_is_small():
+    folder = Path(encoder.__file__).parent / "bundles" / "default"
+    card = (folder / "README.md").read_text("utf-8")
+    described = encoder.describe("default")
+    assert f"`{described.fingerprint[:12]}`" in card
+    for task in described.training["tasks"]:
+        assert f"| {task['name']} | {task['train_rows']:,} |" in card
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6

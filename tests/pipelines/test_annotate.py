@@ -116,12 +116,19 @@ def test_another_text_field_is_another_reading(annotate_tiny, tmp_path):
     assert annotate_tiny("--text_field", "title", heads=[]).documents == 0
 
 
-def test_another_encoder_stands_beside_the_first(annotate_tiny, tmp_path, tiny_base):
+def test_another_encoder_stands_beside_the_first(annotate_tiny, tmp_path, tiny_base, caplog):
     write_corpus(tmp_path / "in", rows=4)
     annotate_tiny(heads=[])
+    assert "so everything is encoded" not in caplog.text
+    (first,) = (folder.name.partition("=")[2] for folder in (tmp_path / "store" / "codes").iterdir())
     arguments = ["--input", str(tmp_path / "in"), "--store", str(tmp_path / "store"), "--no_progress"]
     assert annotate.run([*arguments, "--encoder", str(tiny_base)]).documents == 32
+    assert f"the store has codes of encoder {first} and none of " in caplog.text
+    assert f"--encoder {first} keeps to the codes there are" in caplog.text
     assert len(list((tmp_path / "store" / "codes").iterdir())) == 2
+    caplog.clear()
+    annotate_tiny(heads=[])
+    assert "so everything is encoded" not in caplog.text
 
 
 def test_encode_then_label_is_annotate(annotate_tiny, tiny_bundle, tiny_heads, tmp_path):

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import study
 from study import page, plots, tables
 from study.goals import all_goals
 from study.records import Record
@@ -107,7 +109,7 @@ def test_page_says_which_goals_are_missed_and_by_how_much(settings):
     assert sum(goal.met is False for goal in verdicts.values()) == 4
     text = write(settings, found)
     assert text.count("| **missed** |") == 4
-    assert "worst: trec, -2.9 points" in text
+    assert "1 of 2 are: trec -2.90 points" in text
     assert "87.1 ± 0.1 against 91.1 on 2 tasks: 95.6% of it" in text
 
 
@@ -190,3 +192,14 @@ def test_accuracies_over_tasks_are_of_the_tasks_that_all_have():
         0,
         {"ours": [], "student": []},
     )
+
+
+def test_the_page_that_is_committed_is_what_its_figures_give(tmp_path, monkeypatch):
+    for plot in ("size", "costs"):
+        monkeypatch.setattr(plots, plot, lambda *given: given[-1].name)
+    docs = Path(study.__file__).parents[1] / "docs"
+    figures = json.loads((docs / "results.json").read_text("utf-8"))
+    assert page.write(figures, tmp_path) == (docs / "results.md").read_text("utf-8")
+    found = figures["steps"]
+    assert figures["goals"] == [dataclasses.asdict(goal) for goal in all_goals(found)]
+    assert page.lay_out(figures) + "\n" == (docs / "results.json").read_text("utf-8")
