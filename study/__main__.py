@@ -17,7 +17,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +78,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     on_gpu = Settings(Path(), Path())
     for field in _options():
         some = isinstance(field.default, tuple)
-        flag = isinstance(field.default, bool)
-        kind = (
-            float
-            if field.name.endswith("rates")
-            else type((*field.default, 0)[0])
-            if some
-            else (lambda text: bool(int(text)))
-            if flag
-            else type(field.default or 0)
-        )
         shown = " or on a processor ".join(
             dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
         )
         parser.add_argument(
-            f"--{field.name}", type=kind, nargs="*" if some else None, metavar="N", help=f"default: {shown}"
+            f"--{field.name}", type=_type(field), nargs="*" if some else None, metavar="N", help=f"default: {shown}"
         )
     return parser.parse_args(list(argv))
+
+
+def _type(field: dataclasses.Field) -> Callable[[str], Any]:
+    """Say what an option's text becomes: what its default is, one of its entries where there are several."""
+    if field.name.endswith("rates"):
+        return float
+    if isinstance(field.default, tuple):
+        return type((*field.default, 0)[0])
+    return _flag if isinstance(field.default, bool) else type(field.default or 0)
+
+
+def _flag(text: str) -> bool:
+    return bool(int(text))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
