@@ -41,11 +41,11 @@ class BatchLoss:
         share = len(part.row) / len(whole.row)
         if base is not None and self._options.keep and len(part.row) > 2:
             keep = objective.keep_loss(signs, base)
-            self._note(KEEP, keep.expand(len(part.row)))
+            self._note(KEEP, keep.item() * len(part.row), len(part.row))
             loss = loss + self._options.keep * share * keep
         if base is not None and self._options.rebuild:
             rebuild = objective.rebuild_loss(self._student.rebuild(signs), self._student.to_rebuild(base))
-            self._note(REBUILD, rebuild.expand(len(part.row)))
+            self._note(REBUILD, rebuild.item() * len(part.row), len(part.row))
             loss = loss + self._options.rebuild * share * rebuild
         return loss
 
@@ -67,10 +67,10 @@ class BatchLoss:
             logits = student.logits(number, kept[here])
             losses = objective.row_losses(logits, targets, self._tasks[number].kind) / student.loss_scale[number]
             loss = loss + losses.sum() / labelled
-            self._note(self._tasks[number].name, losses)
+            self._note(self._tasks[number].name, losses.detach().sum().item(), len(losses))
         return loss
 
-    def _note(self, name: str, losses: torch.Tensor) -> None:
+    def _note(self, name: str, loss_sum: float, rows: int) -> None:
         total = self.sums.setdefault(name, [0.0, 0])
-        total[0] += losses.detach().sum().item()
-        total[1] += len(losses)
+        total[0] += loss_sum
+        total[1] += rows

@@ -1,7 +1,8 @@
-"""Write a bundle's folder whole or not at all."""
+"""Write a bundle's folder so that nothing half written is taken for a bundle."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,8 +18,9 @@ FILES = (PARAMETERS_FILE, ADAPTER_FILE, DESCRIPTION_FILE)
 def write(folder: Path, files: dict[str, bytes]) -> None:
     """Write a bundle's files, by name; an existing bundle there is replaced, anything else is refused.
 
-    All of them lie there under other names before the first one gets its own: what fails on the way, a full disk above all,
-    leaves the folder as it was.
+    All of them lie there under other names before the first one gets its own: a full disk leaves the folder as it was, a kill
+    while a new bundle gets its names leaves none, and one while a bundle is replaced leaves what reading refuses. In each
+    case the same call writes it again.
 
     Raises:
         EncoderError: the folder is not free, or cannot be written.
@@ -39,9 +41,11 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
             (folder / name).unlink(missing_ok=True)  # of the bundle that was replaced
     except OSError as error:
         for path in temporaries.values():
-            path.unlink(missing_ok=True)
-        if not was_there and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if not was_there:
+            with contextlib.suppress(OSError):  # as it still holds something
+                folder.rmdir()
         raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from encoder.base import EncoderError
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+FRESH_FOLDER = ".new"
 
 
 def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
@@ -24,23 +25,19 @@ def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any])
         EncoderError: it cannot be written.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Not save_file: its errors do not say that a disk is full.
-    written = safetensors.torch.save(content, metadata={"state": json.dumps(state)})
-    temporary = folder / f".{CHECKPOINT_FILE}.tmp"
+    fresh = folder / FRESH_FOLDER  # a killed write leaves its file under a name of its own, which goes with this folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(written)
-            file.flush()
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        save_file(content, fresh / CHECKPOINT_FILE, metadata={"state": json.dumps(state)})
+        with (fresh / CHECKPOINT_FILE).open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(folder / CHECKPOINT_FILE)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        (fresh / CHECKPOINT_FILE).replace(folder / CHECKPOINT_FILE)
+    except (OSError, SafetensorError) as error:
         kept = "the one before is kept" if exists(folder) else "there was none before"
-        raise EncoderError(
-            f"checkpoint {folder / CHECKPOINT_FILE} cannot be written: {error.strerror}; {kept}"
-        ) from None
+        raise EncoderError(f"checkpoint {folder / CHECKPOINT_FILE} cannot be written ({error}); {kept}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def exists(folder: Path) -> bool:
@@ -66,7 +63,7 @@ def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
 
 def remove(folder: Path) -> None:
     """Remove the checkpoint and its folder, where they are."""
-    for name in (CHECKPOINT_FILE, f".{CHECKPOINT_FILE}.tmp"):
-        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / FRESH_FOLDER, ignore_errors=True)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -71,11 +70,10 @@ def cut_by_tokens(lengths: np.ndarray, batch_tokens: int) -> list[slice]:
 
 
 def cut_evenly(lengths: np.ndarray, batch_tokens: int) -> list[slice]:
-    """Cut rows as `cut_by_tokens` does, but into passes of as many rows each, or one less: none has few to compare."""
+    """Cut rows, longest first, into passes of at most `batch_tokens` padded tokens, each of as many rows or one less.
+
+    What is compared within a pass then never has few beside it.
+    """
     rows = len(lengths)
-    most = np.array([rows_that_fit(int(length), batch_tokens) for length in lengths])
-    for passes in range(1, rows + 1):
-        borders = [rows * number // passes for number in range(passes + 1)]
-        if all(stop - start <= most[start] for start, stop in itertools.pairwise(borders)):
-            return [slice(start, stop) for start, stop in itertools.pairwise(borders)]
-    return []
+    passes = -(-rows // rows_that_fit(int(lengths[0]), batch_tokens)) if rows else 0
+    return [slice(rows * number // passes, rows * (number + 1) // passes) for number in range(passes)]

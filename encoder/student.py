@@ -63,7 +63,7 @@ class Student:
                 if isinstance(module, torch.nn.Dropout):
                     module.p = options.dropout
                 for name in ("dropout", "attention_dropout", "activation_dropout"):  # families that keep it as a number
-                    if isinstance(getattr(module, name, None), float):
+                    if isinstance(getattr(module, name, None), (int, float)):
                         setattr(module, name, options.dropout)
         self.bit_layer = BitLayer(sample, projection, options.batch_texts).to(device)
         bits = len(self.bit_layer.centre)

@@ -32,7 +32,7 @@ from encoder.student import Student
 from encoder.tasks import Task, digest
 from encoder.tokenize import Tokenizer, rows_that_fit
 from encoder.train_options import TrainOptions
-from encoder.trainable import learned_adapter
+from encoder.trainable import check_train_layers, learned_adapter
 from encoder.trainer import Progress, Trainer
 
 KEEP_ROWS = 16
@@ -81,10 +81,7 @@ def train(
     top = max(raw.pooling.layers)
     if top == 0:
         raise EncoderError("no layer can be trained: the pooling reads the embeddings alone")
-    if options.train_layers is not None and options.train_layers > top:
-        raise EncoderError(
-            f"train_layers is {options.train_layers} but there are {top} layers up to the highest one pooled"
-        )
+    check_train_layers(options.train_layers, top)
     chosen = choose_device(device)
     half = choose_precision(precision, chosen) is torch.bfloat16
     found = raw.find_base()
@@ -136,12 +133,12 @@ def _cut_short(raw: Bundle, most_tokens: int) -> Bundle:
 
 
 def _check_passes(most_tokens: int, options: TrainOptions) -> None:
-    """Raise EncoderError where a pass holds too few texts for the similarities between them to say anything."""
+    """Raise EncoderError where a pass has room for too few texts for the similarities between them to say anything."""
     rows = rows_that_fit(most_tokens, options.batch_tokens)
     if options.keep and rows < min(KEEP_ROWS, options.batch_texts):
         raise EncoderError(
-            f"batch_tokens {options.batch_tokens} holds {rows} texts of {most_tokens} tokens, too few for keep, which compares "
-            f"the texts of a pass: take at least {KEEP_ROWS * most_tokens}, fewer train_tokens, or keep 0"
+            f"batch_tokens {options.batch_tokens} has room for {rows} texts of {most_tokens} tokens, too little for keep, "
+            f"which compares the texts of a pass: take at least {KEEP_ROWS * most_tokens}, fewer train_tokens, or keep 0"
         )
 
 

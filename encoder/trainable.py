@@ -38,11 +38,16 @@ def trained_layers(model: torch.nn.Module, count: int | None, pooled: tuple[int,
     """
     path, layers = layers_of(model)
     layers = layers[: max(pooled)]  # those above may lie there still, and give nothing that is pooled
-    if count is not None and count > len(layers):
-        raise EncoderError(f"train_layers is {count} but there are {len(layers)} layers up to the highest one pooled")
+    check_train_layers(count, len(layers))
     # Layer k gives hidden state k, so the first one is number 0 in the list.
     first = max(0, min(pooled) - 1) if count is None else len(layers) - count
     return {f"{path}.{number}": layers[number] for number in range(first, len(layers))}
+
+
+def check_train_layers(count: int | None, layers: int) -> None:
+    """Raise EncoderError where more layers are to learn than there are up to the pooling."""
+    if count is not None and count > layers:
+        raise EncoderError(f"train_layers is {count} but there are {layers} layers up to the highest one pooled")
 
 
 def open_layers(layers: dict[str, torch.nn.Module], options: TrainOptions) -> dict[str, torch.nn.Parameter]:

@@ -88,8 +88,8 @@ def _measure_single(
 
 def _confusion(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict[str, Any]:
     """Counts which classes are taken for which: all pairs of a few classes, the most frequent ones of many."""
-    classes = len(names)
-    if classes - 1 > MOST_CONFUSION_CLASSES:
+    classes, known = len(names), len(names) - 1  # the last one stands for labels not in training
+    if known > MOST_CONFUSION_CLASSES:
         wrong = truth != predicted
         pairs, counts = np.unique(truth[wrong] * classes + predicted[wrong], return_counts=True)
         first = np.argsort(-counts, kind="stable")[:MOST_CONFUSED]
@@ -100,8 +100,8 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> di
             ]
         }
     counts = metrics.confusion_matrix(truth, predicted, classes)
-    rows = classes if counts[-1].any() else classes - 1
-    return {"confusion": counts[:rows, : classes - 1].tolist(), "confusion_rows": names[:rows]}
+    rows = classes if counts[-1].any() else known
+    return {"confusion": counts[:rows, :known].tolist(), "confusion_rows": names[:rows]}
 
 
 def _measure_multi(targets: Targets, scores: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:

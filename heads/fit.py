@@ -111,7 +111,8 @@ def fit(
         created_by=created_by or {},
     )
     figures = evaluate(head, *validation)
-    figures = {name: value for name, value in figures.items() if "confus" not in name}
+    confused = ("confusion", "confusion_rows", "most_confused")
+    figures = {name: value for name, value in figures.items() if name not in confused}
     head.metrics.update(training_rows=len(bits), strength=strength, validation=figures)
     return head
 

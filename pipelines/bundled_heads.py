@@ -58,7 +58,9 @@ def run(argv: Sequence[str]) -> list[Head]:
         info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
         splits = {s: read_labelled(str(folder / f"{s}.parquet"), "text", "label", recipe.kind) for s in SPLITS}
         source = {"data": recipe.data, "from": info.get("source", ""), "labels": recipe.labels_what}
-        head, report = train_head(model, recipe.task, recipe.kind, splits, source, classes=info["labels"])
+        head, report = train_head(
+            model, recipe.task, recipe.kind, splits, source, classes=[label.strip() for label in info["labels"]]
+        )
         head.save(heads.BUNDLED_FOLDER / recipe.task)
         print(report, flush=True)
     made = [heads.load(recipe.task) for recipe in RECIPES if recipe.task in heads.bundled()]

@@ -213,7 +213,7 @@ def _label(label: Any, kind: str) -> Any:
             return [_name(part.strip()) for part in label.split(",") if part.strip()]
         if any(part is None for part in label):
             raise TypeError
-        return [_name(part) for part in label if str(part).strip()]
+        return [_name(part).strip() for part in label if str(part).strip()]
     if isinstance(label, (list, dict)):
         raise TypeError
     return _name(label).strip()

@@ -77,12 +77,11 @@ def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
     """Say so where a store has codes, none of them of this encoder: an upgrade may have brought another default."""
     if others := [known for known in stored_encoders(store) if known != bundle.fingerprint[:12]]:
         _log.warning(
-            "the store has codes of encoder %s and none of %s (%s), so everything is encoded; --encoder %s keeps to the codes "
-            "there are",
+            "the store has codes of encoder %s and none of %s (%s), so everything is encoded; --encoder with a fingerprint of "
+            "the store's keeps to the codes there are, and wants heads of that encoder",
             ", ".join(others),
             bundle.fingerprint[:12],
             bundle.name,
-            others[-1],
         )
 
 

@@ -97,7 +97,7 @@ def run(argv: Sequence[str]) -> Head:
             raise OptionError(
                 f"--train and --{name} are one file: what a head is fitted on says nothing of what it is worth"
             )
-    if given.get("test") == given.get("validation") is not None:
+    if given.get("test") == given["validation"]:
         raise OptionError(
             "--validation and --test are one file, but validation rows choose the head's strength; leave --test out, and the "
             "figures are of the validation rows and say so"

@@ -32,7 +32,11 @@ _STEPS = {
     "steps": (int, "N", "batches on which the encoder learns"),
     "head_steps": (int, "N", "batches before them, on which only the training heads learn; they start fitted"),
     "batch_texts": (int, "N", "texts a batch"),
-    "batch_tokens": (int, "N", "padded tokens a pass; a larger batch takes several"),
+    "batch_tokens": (
+        int,
+        "N",
+        "padded tokens a pass; a larger batch takes several; with --keep there must be room for 16 of --train_tokens",
+    ),
     "train_tokens": (int, "N", "longer texts are cut here in training"),
     "learning_rate": (float, "LR", "of the encoder"),
     "head_learning_rate": (float, "LR", "of the training heads and the decoder"),

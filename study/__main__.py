@@ -77,13 +77,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
     on_gpu = Settings(Path(), Path())
     for field in _options():
-        some = isinstance(field.default, tuple)
         shown = " or on a processor ".join(
             dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
         )
-        parser.add_argument(
-            f"--{field.name}", type=_type(field), nargs="*" if some else None, metavar="N", help=f"default: {shown}"
-        )
+        if isinstance(field.default, bool):
+            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, help=f"default: {shown}")
+        else:
+            nargs = "*" if isinstance(field.default, tuple) else None
+            parser.add_argument(
+                f"--{field.name}", type=_type(field), nargs=nargs, metavar="N", help=f"default: {shown}"
+            )
     return parser.parse_args(list(argv))
 
 
@@ -93,11 +96,7 @@ def _type(field: dataclasses.Field) -> Callable[[str], Any]:
         return float
     if isinstance(field.default, tuple):
         return type((*field.default, 0)[0])
-    return _flag if isinstance(field.default, bool) else type(field.default or 0)
-
-
-def _flag(text: str) -> bool:
-    return bool(int(text))
+    return type(field.default or 0)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

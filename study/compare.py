@@ -63,7 +63,8 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         layers = (LAST_LAYER, ALL_LAYERS) if plain else (ALL_LAYERS,)
         records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, layers)
     if options.split == "validation":
-        records = [record | {"value": record["validation"]} for record in records]
+        of_test = ("value", "macro_f1")
+        records = [{k: v for k, v in r.items() if k not in of_test} | {"value": r["validation"]} for r in records]
     figures = {"tasks": list(settings.tasks), "split": options.split, **rows, "records": records}
     tables = [_table(name, options.split, records, settings.tasks) for name in options.encoders]
     Report("compare", tables, figures).print()

@@ -122,7 +122,7 @@ def _sampling_error(figures: dict[str, Any]) -> str:
     error = sampling_error(values, {name: about["test"] for name, about in figures["tasks"].items()})
     return (
         f": for the difference between two means over {len(values)} tasks it is about {100 * error:.1f} points at most "
-        "(one standard error, as if the two erred on different rows)"
+        "(one standard error, as if the two erred on different rows and micro F1 were accuracy)"
     )
 
 

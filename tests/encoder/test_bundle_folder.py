@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-import encoder
 from encoder import EncoderError, bundle_folder
 from encoder.bundle import read
+from tests.encoder.labelled import quick
 
 FILES = {"parameters.safetensors": b"1" * 3000, "adapter.safetensors": b"2" * 9000, "encoder.json": b"{}"}
 
@@ -38,9 +38,12 @@ def test_a_write_that_fails_leaves_the_bundle_that_was_there(tmp_path, largest_f
     assert content(tmp_path / "mine") == {"README.md": b"a card"} | less
 
 
+@pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("moment", range(3))
-def test_what_a_killed_write_left_is_written_again(tiny_bundle, tmp_path, monkeypatch, moment):
-    bundle = encoder.describe(str(tiny_bundle))
+def test_what_a_killed_write_left_is_written_again(tiny_base, tmp_path, monkeypatch, moment, there):
+    before, bundle = quick(tiny_base, steps=3, seed=1), quick(tiny_base, steps=3)
+    if there:
+        before.save(tmp_path / "mine")
     renames = []
 
     def killed(path, to):
@@ -51,9 +54,14 @@ def test_what_a_killed_write_left_is_written_again(tiny_bundle, tmp_path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr("pathlib.Path.replace", killed)
-        if moment < len(bundle.files()):
-            with pytest.raises(KeyboardInterrupt):
-                bundle.save(tmp_path / "mine")
-            assert not (tmp_path / "mine" / "encoder.json").exists()
+        with pytest.raises(KeyboardInterrupt):
+            bundle.save(tmp_path / "mine")
+    if not there:
+        assert not (tmp_path / "mine" / "encoder.json").exists()
+    elif moment == 0:
+        assert read(tmp_path / "mine").fingerprint == before.fingerprint
+    else:
+        with pytest.raises(EncoderError, match="was changed after it was made"):
+            read(tmp_path / "mine")
     assert read(bundle.save(tmp_path / "mine")).fingerprint == bundle.fingerprint
     assert set(content(tmp_path / "mine")) == set(bundle.files())

@@ -26,18 +26,27 @@ def test_a_checkpoint_replaces_the_one_before_and_leaves_nothing_else(tmp_path):
 def test_a_write_that_fails_says_why_and_leaves_the_one_before(tmp_path, largest_file):
     with (
         largest_file(4096),
-        pytest.raises(EncoderError, match="cannot be written: File too large; there was none before"),
+        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); there was none before"),
     ):
         checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 1})
     assert list((tmp_path / "c").iterdir()) == []
     checkpoint.write(tmp_path / "c", {"a": torch.ones(1)}, {"step": 1})
     with (
         largest_file(4096),
-        pytest.raises(EncoderError, match="cannot be written: File too large; the one before is kept"),
+        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); the one before is kept"),
     ):
         checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 2})
     assert checkpoint.read(tmp_path / "c")[1] == {"step": 1}
     assert [path.name for path in (tmp_path / "c").iterdir()] == [checkpoint.CHECKPOINT_FILE]
+
+
+def test_what_a_killed_write_left_goes_with_the_next_one_or_with_the_checkpoint(tmp_path):
+    for step in (checkpoint.write, lambda folder, *_: checkpoint.remove(folder)):
+        (tmp_path / "c" / ".new").mkdir(parents=True)
+        (tmp_path / "c" / ".new" / ".tmpNOyMYi").write_bytes(b"half")
+        step(tmp_path / "c", {"a": torch.ones(1)}, {"step": 1})
+        assert not (tmp_path / "c" / ".new").exists()
+    assert not (tmp_path / "c").exists()
 
 
 def test_no_checkpoint_is_none(tmp_path):

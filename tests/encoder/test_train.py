@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import encoder
-from encoder import EncoderError, bits, student, trainer, validation, warm_start
+from encoder import EncoderError, batch_loss, bits, student, trainer, validation, warm_start
 from encoder.tokenize import Tokenizer
 from tests.conftest import random_texts
 from tests.encoder.labelled import SAMPLE, TASKS, UNEVEN, make_task, quick
@@ -239,6 +239,20 @@ def test_what_cannot_be_trained_is_refused(tiny_base, change, message):
         quick(tiny_base, **change)
 
 
+def test_the_passes_of_a_batch_are_of_one_size(tiny_base, monkeypatch):
+    passes = []
+
+    def noted(self, ids, mask, part, whole, heads_only):
+        passes.append((len(part.row), len(whole.row)))
+        return loss(self, ids, mask, part, whole, heads_only)
+
+    loss = batch_loss.BatchLoss.__call__
+    monkeypatch.setattr(batch_loss.BatchLoss, "__call__", noted)
+    quick(tiny_base, steps=2, batch_texts=64, max_tokens=8, batch_tokens=29 * 8)
+    assert max(rows for rows, _ in passes) < 64
+    assert all(abs(rows - whole / round(whole / rows)) <= 1 for rows, whole in passes)
+
+
 def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
     shared = {"keep": 3.0, "rebuild": 0.0, "bit_dropout": 0.0, "adapter": "lora", "steps": 3, "tasks": TASKS[:1]}
     shared |= {"batch_texts": 64, "head_learning_rate": 1e-9, "gradient_norm": 1e9, "max_tokens": 8}
@@ -248,7 +262,7 @@ def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
 
 
 def test_passes_too_small_to_compare_texts_are_refused(tiny_base):
-    with pytest.raises(EncoderError, match=r"batch_tokens 64 holds 2 texts of 32 tokens, .* take at least 512"):
+    with pytest.raises(EncoderError, match=r"batch_tokens 64 has room for 2 texts of 32 tokens, .* take at least 512"):
         quick(tiny_base, keep=0.5, batch_texts=32, batch_tokens=64)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ from transformers import ModernBertConfig, ModernBertModel
 
 from encoder import EncoderError, Pooling
 from encoder.model import load_model, merge
-from encoder.student import hidden_states
+from encoder.settings import BundleSettings
+from encoder.student import Student, hidden_states
 from encoder.train_options import TrainOptions
 from encoder.trainable import learned_adapter, open_layers, trained_layers
+from tests.encoder.labelled import TASKS
 
 CPU = torch.device("cpu")
 IDS = torch.arange(4, 16).reshape(2, 6)
@@ -112,3 +116,22 @@ def test_weights_that_grew_beyond_float16_are_refused(tiny_base):
         next(iter(parameters.values())).fill_(1e6)
     with pytest.raises(EncoderError, match="grew beyond float16; take a smaller learning rate"):
         learned_adapter(parameters, load_model(tiny_base, 3, CPU, torch.float32), options)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_dropout_that_a_family_keeps_as_a_number_is_what_is_asked_for(tmp_path, tiny_base, rate):
+    config = ModernBertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=32, pad_token_id=0,
+        attention_dropout=0.1,
+    )  # fmt: skip
+    ModernBertModel(config).save_pretrained(tmp_path / "base")
+    shutil.copy(tiny_base / "tokenizer.json", tmp_path / "base")
+    bundle = BundleSettings("x", str(tmp_path / "base"), layers=(2, 3), max_tokens=32).uncut()
+    features = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    student = Student(bundle, [TASKS[0]], TrainOptions(dropout=rate, adapter="lora"), features, None, CPU, False)
+    kept = [
+        m.attention_dropout
+        for n, m in student.model.named_modules()
+        if hasattr(m, "attention_dropout") and "layers." in n
+    ]
+    assert kept[1:] == [rate, rate]  # the lowest layer does not move

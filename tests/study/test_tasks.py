@@ -99,7 +99,8 @@ def test_a_task_says_how_many_test_texts_it_was_trained_on():
 
 def test_what_is_on_or_off_is_so_whether_asked_for_or_by_itself(tiny_data, tmp_path):
     places = ["--data", str(tiny_data), "--work", str(tmp_path)]
-    asked = study.settings_of(study.parse([*places, "--default_steps", "1", "--rates", "1e-4"]))
-    assert asked.default_steps is True  # the key of what was computed tells 1 from true
-    assert study.settings_of(study.parse([*places, "--default_steps", "0"])).default_steps is False
+    asked = study.settings_of(study.parse([*places, "--default_steps", "--rates", "1e-4"]))
+    assert asked.default_steps is True
+    assert study.settings_of(study.parse([*places, "--no-default_steps"])).default_steps is False
+    assert study.settings_of(study.parse([*places, "--device", "cpu"])).default_steps is True  # on a processor
     assert asked.rates == (1e-4,)
