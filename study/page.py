@@ -108,10 +108,29 @@ def _how(figures: dict[str, Any]) -> str:
         lines.insert(
             -2, bullet(f"Held out together, so that nothing of a tested task's kind was seen: {groups}. {_KINDS_TEXT}")
         )
+    if asked := _asked_for(s):
+        lines.append(bullet(f"Asked for beyond what `make study` does by itself on such a machine: {asked}."))
     if not_run:
         missing = ", ".join(f"{name} ({STEPS[name][2]})" for name in not_run)
         lines.append(bullet(f"**Not run: {missing}.** What rests on it says 'not measured', or has no column here."))
     return "\n".join(lines)
+
+
+def _asked_for(s: dict[str, Any]) -> str:
+    """Write the options that are not the defaults of a machine with, or without, a GPU."""
+    defaults = Settings(Path(), Path())
+    if s["device"] == "cpu":
+        defaults = defaults.on_a_processor()
+    usual = json.loads(json.dumps(dataclasses.asdict(defaults), default=str))
+    found = {
+        name: value
+        for name, value in s.items()
+        if name not in ("device", "precision", "unlabelled") and value != usual[name]
+    }
+    words = {
+        name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
+    }
+    return ", ".join(f"`--{name} {text}`" for name, text in words.items())
 
 
 def _sampling_error(figures: dict[str, Any]) -> str:

@@ -103,6 +103,16 @@ def test_page_says_how_far_the_draw_of_test_rows_reaches(settings):
     assert "for the difference between two means over 2 tasks it is about 2.6 points at most" in text
 
 
+def test_page_says_which_options_are_not_a_machines_own():
+    usual = Settings(Path("data"), Path("work"), device="cpu", precision="float32").on_a_processor()
+    figures = page.figures(usual, ROWS, results())
+    assert "Asked for" not in page._how(figures)
+    figures = page.figures(dataclasses.replace(usual, seeds=(0, 1, 2), epochs=9), ROWS, results())
+    assert "by itself on such a machine: `--seeds 0 1 2`, `--epochs 9`." in " ".join(page._how(figures).split())
+    figures = page.figures(dataclasses.replace(usual, device="cuda:0"), ROWS, results())
+    assert "`--train_rows 2000`" in " ".join(page._how(figures).split())
+
+
 def test_page_says_which_goals_are_missed_and_by_how_much(settings):
     found = results(seen=0.87, unseen=0.85, unseen_gap=0.04)
     verdicts = {goal.asks: goal for goal in all_goals(found)}
