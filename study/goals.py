@@ -90,6 +90,10 @@ def _unseen(results: dict) -> list[Goal]:
     below = [found for found in lost if found[0] < -WORST_LOSS]
     named = ", ".join(f"{task} {100 * gap:+.2f} points" for gap, task in below or lost[:1])
     measured = f"{len(below)} of {len(shared)} are: {named}" if below else f"worst: {named}"
+    seeds = {record["seed"] for record in ours}
+    if len(seeds) > 1:
+        gap, task, seed = min((r["value"] - b[r["task"]], r["task"], r["seed"]) for r in ours if r["task"] in b)
+        measured += f", on the mean of {len(seeds)} seeds; of single ones {task} {100 * gap:+.2f} points (seed {seed})"
     return [first, Goal(asks, measured, not below)]
 
 
