@@ -47,11 +47,7 @@ _STEPS = {
     "sampling_power": (float, "P", "tasks are drawn by their size to this power"),
     "eval_steps": (int, "N", "steps between validations"),
     "eval_rows": (int, "N", "validation rows a task that are looked at"),
-    "patience": (
-        int,
-        "N",
-        "so many validations without a better mean score end the training; 0: never",
-    ),
+    "patience": (int, "N", "so many validations without a better mean score end the training; 0: never"),
     "checkpoint_steps": (int, "N", "steps between checkpoints"),
     "seed": (int, "N", "of everything that is drawn"),
 }

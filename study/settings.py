@@ -104,9 +104,8 @@ class Settings:
             self,
             seeds=self.seeds[:1],
             rival_seeds=self.rival_seeds[:1],
-            rival_tasks=tuple(
-                name for name in self.rival_tasks if name != "reuters_topics"
-            ),  # it takes as long as six others
+            # It takes as long as six others.
+            rival_tasks=tuple(name for name in self.rival_tasks if name != "reuters_topics"),
             train_rows=2000,
             validation_rows=500,
             train_steps=400,

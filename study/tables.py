@@ -125,14 +125,11 @@ def pooling(figures: dict) -> str:
         "`first_K` lays the first K tokens side by side; `last` is the last token."
     )
     if "trained" in encoders:
-        about += (
-            " `trained`: the encoder trained with the mean of all layers, read at other places; that favours this pooling, as "
-            "none was trained with another."
-            if "trained so" not in encoders
-            else " `trained`: the encoder trained with the mean of all layers, read at other places, which favours this one."
-        )
-    if "trained so" in encoders:
-        about += " `trained so`: trained with that pooling."
+        about += " `trained`: the encoder trained with the mean of all layers, read at other places"
+        if "trained so" in encoders:
+            about += ", which favours this one. `trained so`: trained with that pooling."
+        else:
+            about += "; that favours this pooling, as none was trained with another."
     return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
 
 
