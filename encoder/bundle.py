@@ -23,10 +23,12 @@ from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
 from encoder.bundle_folder import ADAPTER_FILE, DESCRIPTION_FILE, PARAMETERS_FILE
 from encoder.pooling import Pooling
+from encoder.projection import count_values
 
 # A bundle says the lowest format that describes it, so that older programs read what they can and refuse the rest.
 FORMAT_VERSION = 1
 ADAPTER_FORMAT_VERSION = 2
+BLOCKS_FORMAT_VERSION = 3  # the projection may be one of blocks
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
 
 LongTexts = Literal["truncate", "windows"]
@@ -44,7 +46,8 @@ class Bundle:
         pooling: layers × positions.
         bits: bits a code; a multiple of 8.
         thresholds: (bits,) float32; a feature above its threshold is a one.
-        projection: (dim, bits) float32 applied to the features before the threshold, or None.
+        projection: (dim, bits) float32, or (blocks, dim // blocks, bits // blocks), applied to the features before the
+            threshold as `encoder.projection.project` does; or None.
         adapter: what is added to the base model's weights, or None.
         prefix: put before every text ("query: " for E5).
         max_tokens: tokens a window, special ones included.
@@ -82,16 +85,12 @@ class Bundle:
                 f"max_tokens must be at least 8 and overlap_tokens at most half of it, "
                 f"not {self.max_tokens} and {self.overlap_tokens}"
             )
-        for name, array, shape in (
-            ("thresholds", self.thresholds, (self.bits,)),
-            ("projection", self.projection, (None, self.bits)),
-        ):
-            if array is None:
-                continue
-            if array.dtype != np.float32 or array.ndim != len(shape) or array.shape[-1] != self.bits:
-                raise EncoderError(f"{name} must be float32 {shape}, not {array.dtype} {array.shape}")
-            if not np.isfinite(array).all():
-                raise EncoderError(f"{name} hold values that are not finite")
+        shape = f"({self.bits},)"
+        _check_array("thresholds", self.thresholds, self.thresholds.shape == (self.bits,), shape)
+        if self.projection is not None:
+            fits = self.projection.ndim in (2, 3) and count_values(self.projection) == self.bits
+            shape = f"(dim, {self.bits}), or of blocks that give {self.bits} values in all"
+            _check_array("projection", self.projection, fits, shape)
 
     @property
     def fingerprint(self) -> str:
@@ -100,6 +99,11 @@ class Bundle:
         if self.adapter is not None:
             decisive["adapter_sha256"] = hashlib.sha256(self.adapter.content).hexdigest()
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def rotated(self) -> bool:
+        """Return whether each pooled vector is turned by itself: a stretch of the bits is then still of one vector."""
+        return self.projection is not None and self.projection.ndim == 3
 
     def find_base(self) -> Base:
         """Locate the base model here and check that it is the one the bundle was made with (hashes its files)."""
@@ -119,7 +123,7 @@ class Bundle:
         Who writes them in this order leaves no folder that looks like a bundle and is half of one.
         """
         description = {
-            "format_version": FORMAT_VERSION if self.adapter is None else ADAPTER_FORMAT_VERSION,
+            "format_version": self._format_version(),
             "name": self.name,
             "fingerprint": self.fingerprint,
             "base_id": self.base_id,
@@ -138,6 +142,11 @@ class Bundle:
         bundle_folder.write(folder, self.files())
         return folder
 
+    def _format_version(self) -> int:
+        if self.rotated:
+            return BLOCKS_FORMAT_VERSION
+        return FORMAT_VERSION if self.adapter is None else ADAPTER_FORMAT_VERSION
+
     def _decisive(self) -> dict[str, Any]:
         return {
             "base_files": dict(sorted(self.base_files.items())),
@@ -152,8 +161,23 @@ class Bundle:
     def _parameters(self) -> bytes:
         tensors = {"thresholds": self.thresholds}
         if self.projection is not None:
-            tensors["projection"] = np.ascontiguousarray(self.projection)
+            tensors["projection"] = np.ascontiguousarray(_as_stored(self.projection))
         return save_tensors(tensors)
+
+
+def _check_array(name: str, array: np.ndarray, fits: bool, shape: str) -> None:
+    if array.dtype != np.float32 or not fits:
+        raise EncoderError(f"{name} must be float32 {shape}, not {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise EncoderError(f"{name} hold values that are not finite")
+
+
+def _as_stored(projection: np.ndarray) -> np.ndarray:
+    """Return a projection of blocks as float16 where that holds it exactly, as it does rotations; others as they are."""
+    if projection.ndim == 2:
+        return projection
+    half = projection.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), projection) else projection
 
 
 def describe(bundle: str) -> Bundle:
@@ -184,15 +208,17 @@ def read(folder: Path) -> Bundle:
     try:
         description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         version = description["format_version"]
-        if version not in (FORMAT_VERSION, ADAPTER_FORMAT_VERSION):
+        if version not in (FORMAT_VERSION, ADAPTER_FORMAT_VERSION, BLOCKS_FORMAT_VERSION):
             raise EncoderError(
                 f"{folder} is an encoder bundle of format {version} but this program reads formats {FORMAT_VERSION} to "
-                f"{ADAPTER_FORMAT_VERSION}; install the encode-once that made it"
+                f"{BLOCKS_FORMAT_VERSION}; install the encode-once that made it"
             )
         adapter = None
-        if version == ADAPTER_FORMAT_VERSION:
+        # Of format 3 some have one; where it was lost, the fingerprint tells.
+        if version == ADAPTER_FORMAT_VERSION or (version == BLOCKS_FORMAT_VERSION and (folder / ADAPTER_FILE).exists()):
             adapter = Adapter.read((folder / ADAPTER_FILE).read_bytes())
         parameters = load_tensors((folder / PARAMETERS_FILE).read_bytes())
+        projection = parameters.get("projection")
         bundle = Bundle(
             name=description["name"],
             base_id=description["base_id"],
@@ -200,7 +226,7 @@ def read(folder: Path) -> Bundle:
             pooling=Pooling(**{key: tuple(value) for key, value in description["pooling"].items()}),
             bits=description["bits"],
             thresholds=parameters["thresholds"],
-            projection=parameters.get("projection"),
+            projection=None if projection is None else projection.astype(np.float32, copy=False),
             prefix=description["prefix"],
             max_tokens=description["max_tokens"],
             long_texts=description["long_texts"],

@@ -17,6 +17,7 @@ from encoder.base import Base
 from encoder.bundle import Bundle
 from encoder.memory import return_free_memory
 from encoder.model import Precision, choose_device, choose_precision, load_model
+from encoder.projection import project
 from encoder.tokenize import Tokenizer, Windows, rows_that_fit
 
 # Padded tokens of one forward pass where nothing else is asked for: large enough to fill the device, small enough that
@@ -235,7 +236,7 @@ class Encoder:
             ids, mask = (varlen.to_device(array, self.device) for array in windows.batch(rows, self._pad_id))
             hidden = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
             pooled, tokens = self.bundle.pooling(hidden, mask), ids.numel()
-        return pooled if self._projection is None else pooled @ self._projection, tokens
+        return project(pooled, self._projection), tokens
 
     def _run_packed(
         self, model: transformer.Transformer, ids: np.ndarray, lengths: np.ndarray

@@ -51,8 +51,9 @@ def guessing(targets: np.ndarray, kind: Kind, classes: int) -> tuple[np.ndarray,
         share = (counts + 1) / (counts.sum() + classes)  # a class that no row has is rare, not impossible
         return np.log(share).astype(np.float32), float(-(counts / counts.sum() * np.log(share)).sum())
     share = (targets.sum(0) + 1) / (len(targets) + 2)
-    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
-    return np.log(share / (1 - share)).astype(np.float32), float(entropy.sum())
+    true = targets.mean(0)
+    loss = -(true * np.log(share) + (1 - true) * np.log(1 - share))
+    return np.log(share / (1 - share)).astype(np.float32), float(loss.sum())
 
 
 def keep_loss(signs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

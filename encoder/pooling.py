@@ -22,7 +22,7 @@ class Pooling:
 
     Attributes:
         layers: hidden layers to read; 0 is the embeddings, k the output of layer k. Middle and upper layers
-            together (1 to 6 of 6) keep more as bits than the last one alone.
+            together (0 to 6 of 6) keep more as bits than the last one alone.
         positions: how tokens become one vector, in order of concatenation: "cls" (first token), "mean", "max",
             "last" (last token: for decoder models), "first_K" (the first K tokens side by side, e.g. first_4).
     """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, get_args
 
 import numpy as np
 
 from encoder.base import DEFAULT_BASE, EncoderError, find
 from encoder.bundle import Bundle, LongTexts, default_overlap, hidden_size, layer_count, token_limit
 from encoder.pooling import Pooling
+
+Rotation = Literal["layers", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,8 @@ class BundleSettings:
         positions: how tokens become one vector (see `encoder.pooling`).
         bits: bits a code; None keeps one bit a pooled dimension. Fewer are made by a PCA and an iterative quantisation
             rotation, more by random directions.
+        rotation: where several vectors are pooled, a bit a dimension, "layers" turns each by a random rotation before it is
+            cut, so that neighbouring layers give different bits (see `encoder.projection`); "none" cuts the dimensions.
         prefix: put before every text.
         max_tokens: tokens a window; None takes 256, or what the model can read.
         long_texts: what a text over `max_tokens` gets (see `encoder.bundle`).
@@ -32,9 +37,19 @@ class BundleSettings:
     layers: tuple[int, ...] = (-1,)
     positions: tuple[str, ...] = ("mean",)
     bits: int | None = None
+    rotation: Rotation = "layers"
     prefix: str = ""
     max_tokens: int | None = None
     long_texts: LongTexts = "truncate"
+
+    def __post_init__(self) -> None:
+        if self.rotation not in get_args(Rotation):
+            raise EncoderError(f"unknown rotation {self.rotation!r}; choose from {', '.join(get_args(Rotation))}")
+
+    @property
+    def width(self) -> int:
+        """Return the width of one of the base model's layers."""
+        return hidden_size(find(self.base).config())
 
     def uncut(self) -> Bundle:
         """Describe the base model with its pooling and a bit for each pooled dimension, cut nowhere in particular yet.

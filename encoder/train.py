@@ -1,8 +1,8 @@
 """Train an encoder on many tasks at once, with the bits it will store in view.
 
 After Du et al. (Findings of EMNLP 2020): an encoder trained on several tasks serves tasks it never saw. Texts → features of
-several layers and positions → scaled → projected, where fewer or more bits than features are asked for → signs, with a
-straight-through gradient → one linear head a task and a decoder back to the base model's features, all thrown away. Knows no
+several layers and positions → scaled → rotated, or projected where fewer or more bits than features are asked for → signs, with
+a straight-through gradient → one linear head a task and a decoder back to the base model's features, all thrown away. Knows no
 file format but its checkpoint's.
 """
 
@@ -26,6 +26,7 @@ from encoder.bundle import Bundle, default_overlap
 from encoder.calibrate import check_sample, first_projection, mean_thresholds
 from encoder.encode import Encoder
 from encoder.model import choose_device, choose_precision, load_model
+from encoder.projection import count_values
 from encoder.repeatable import repeatable
 from encoder.settings import BundleSettings
 from encoder.student import Student
@@ -57,8 +58,8 @@ def train(
     The same call gives the same bundle on the same machine (CPU; on a GPU where its kernels allow).
 
     Args:
-        settings: what the bundle is made of. `bits` None cuts every pooled dimension at its mean, which forgets least; a
-            number learns a projection, from where `encoder.calibrate.make` would put it.
+        settings: what the bundle is made of. `bits` None keeps a bit a pooled dimension, which forgets least, rotated as
+            `rotation` says; another number learns a projection, from where `encoder.calibrate.make` would put it.
         tasks: what is learned, at least one.
         sample: a mix of the texts to be coded, at least 64: the thresholds are its means, with the final weights.
         unlabelled: texts of the kind to be coded, for the terms that hold on to the base model.
@@ -93,7 +94,7 @@ def train(
         features = Encoder(raw, device=device, precision="float32").features(sample)
         if not np.isfinite(features).all():
             raise EncoderError(f"base model {settings.base} gives features that are no numbers (NaN or infinity)")
-        projection, how = first_projection(features, settings.bits, options.seed)
+        projection, how = first_projection(features, settings, options.seed)
         torch.manual_seed(options.seed)
         student = Student(raw, tasks, options, features, projection, chosen, half)
         if checkpoint_folder is None or not checkpoint.exists(checkpoint_folder):
@@ -101,20 +102,22 @@ def train(
             _start(student, tasks, features, frozen, options)
             del frozen  # a base model of its own
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
-        run_id = _run_id(raw, tasks, unlabelled, sample, settings.bits, half, chosen, options)
+        run_id = _run_id(raw, settings, tasks, unlabelled, sample, half, chosen, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
             untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)
             adapter = learned_adapter(student.learned, untouched, options)
-            projection = student.bit_layer.projection(options.average)
+            learned = student.bit_layer.projection(options.average)
         except Diverged:
             if checkpoint_folder is not None:
                 checkpoint.remove(checkpoint_folder)  # the same call would come to the same end
             raise
     cut = dataclasses.replace(raw, adapter=adapter)
+    if learned is not None:
+        projection, how = learned, how | {"projection": f"learned, from {how['projection']}"}
     if projection is not None:
-        cut = dataclasses.replace(cut, bits=projection.shape[1], projection=projection, thresholds=projection[0] * 0)
-        how |= {"projection": f"learned, from {how['projection']}"}
+        bits = count_values(projection)
+        cut = dataclasses.replace(cut, bits=bits, projection=projection, thresholds=np.zeros(bits, np.float32))
     features = Encoder(cut, device=device, precision="float32").features(sample)
     return dataclasses.replace(
         cut,
@@ -167,10 +170,10 @@ def _check_names(tasks: list[Task]) -> None:
 
 def _run_id(
     raw: Bundle,
+    settings: BundleSettings,
     tasks: list[Task],
     unlabelled: list[str],
     sample: list[str],
-    bits: int | None,
     half: bool,
     device: torch.device,
     options: TrainOptions,
@@ -178,7 +181,8 @@ def _run_id(
     """Return a hash of all that decides what is learned."""
     decisive = [
         raw.fingerprint,
-        bits,
+        settings.bits,
+        settings.rotation,
         half,
         device.type,
         dataclasses.asdict(options),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from encoder.settings import BundleSettings
+from encoder.settings import BundleSettings, Rotation
 from pipelines.options import Parser, add_shared, count, local_path
 
 
@@ -26,6 +27,13 @@ def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
         "--layers", nargs="+", type=int, default=[-1], metavar="L", help="hidden layers; -1 is the last"
     )
     parser.add_argument("--bits", type=int, metavar="N", help="bits a code; default: one a pooled dimension")
+    parser.add_argument(
+        "--rotation",
+        default=BundleSettings.rotation,
+        choices=get_args(Rotation),
+        help="what is done to several layers before they are cut to one bit a dimension: layers turns each at random, "
+        "so that neighbouring ones give different bits; none cuts the dimensions themselves; of no effect with --bits N",
+    )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="put before every text, e.g. 'query: '")
     parser.add_argument(
         "--max_tokens", type=int, metavar="N", help="tokens a window; default: 256 or the model's limit"
@@ -44,6 +52,7 @@ def bundle_settings(options: argparse.Namespace) -> BundleSettings:
         layers=tuple(options.layers),
         positions=tuple(options.pooling),
         bits=options.bits,
+        rotation=options.rotation,
         prefix=options.prefix,
         max_tokens=options.max_tokens,
         long_texts=options.long_texts,

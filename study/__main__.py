@@ -24,7 +24,7 @@ from typing import Any
 from encoder import EncoderError
 from encoder.model import choose_device
 from pipelines.labelled import DataError
-from study import page, steps
+from study import kept, page, steps
 from study.cache import StepError, write_text
 from study.context import Study
 from study.settings import Settings
@@ -44,11 +44,14 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
     study = Study(settings, report)
     settings = study.settings  # device and precision by name
-    asked = list(steps.STEPS) if "all" in options.steps else options.steps
-    found = steps.run(study, asked)
     output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
+    earlier = kept.read(output / "results.json", options.keep)
+    asked = [name for name in steps.STEPS if name in options.steps or "all" in options.steps]
+    found = steps.run(study, [name for name in asked if name not in earlier]) | earlier
     output.mkdir(parents=True, exist_ok=True)
-    figures = page.figures(settings, study.tasks, found)
+    figures = page.figures(
+        settings, study.tasks, {name: found[name] for name in steps.STEPS if name in found}, options.note
+    )
     write_text(output / "results.json", page.lay_out(figures) + "\n")
     text = page.write(figures, output)
     write_text(output / "results.md", text)
@@ -73,6 +76,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="STEP",
         help="all, or some of the below",
     )
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        choices=tuple(steps.STEPS),
+        default=[],
+        metavar="STEP",
+        help="steps that are not run but taken from the page in --output, as they were found when it was written; it says so",
+    )
+    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page, on how it was measured")
     parser.add_argument("--unlabelled", type=Path, help=f"texts for training (default: {UNLABELLED} of --data)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
     on_gpu = Settings(Path(), Path())
@@ -80,13 +92,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         shown = " or on a processor ".join(
             dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
         )
-        if isinstance(field.default, bool):
-            parser.add_argument(f"--{field.name}", action=argparse.BooleanOptionalAction, help=f"default: {shown}")
-        else:
-            nargs = "*" if isinstance(field.default, tuple) else None
-            parser.add_argument(
-                f"--{field.name}", type=_type(field), nargs=nargs, metavar="N", help=f"default: {shown}"
-            )
+        nargs = "*" if isinstance(field.default, tuple) else None
+        parser.add_argument(f"--{field.name}", type=_type(field), nargs=nargs, metavar="N", help=f"default: {shown}")
     return parser.parse_args(list(argv))
 
 
@@ -114,6 +121,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         raise ValueError(f"--tasks names a task twice: {' '.join(asked['tasks'])}")
     if any(shots < FEWEST_SHOTS for shots in asked.get("shots", ())):
         raise ValueError(f"--shots needs {FEWEST_SHOTS} or more: a quarter of them chooses a head's strength")
+    if "train_steps" in asked:  # of all encoders, where nothing else is said
+        asked.setdefault("held_out_steps", None)
     return dataclasses.replace(settings, **{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
 
 

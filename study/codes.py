@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from encoder import bits as bit_packing
-from encoder.calibrate import first_projection, mean_thresholds, random_directions
+from encoder.calibrate import iterative_quantisation, mean_thresholds
+from encoder.projection import project, random_directions, rotation_within_layers
 
+ROTATED = "rotation within layers"
 Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (n, bytes) uint8 or floats float32 out
 
 
@@ -41,7 +43,7 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
 
     def itq(sample: np.ndarray, bits: int) -> np.ndarray:
         if bits not in rotations:
-            rotations[bits] = first_projection(sample, bits, seed)[0]
+            rotations[bits] = iterative_quantisation(sample, bits, seed)
         return rotations[bits]
 
     codes = [
@@ -53,6 +55,7 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         Code("sign", dim / 8, lambda sample: cut(None, np.zeros(dim, np.float32))),
         Code("mean threshold", dim / 8, lambda sample: cut(None, mean_thresholds(sample))),
         Code("median threshold", dim / 8, lambda sample: cut(None, np.median(sample, axis=0))),  # balanced bits
+        Code(ROTATED, dim / 8, lambda sample: projected(sample, rotation_within_layers(sample, width, seed))),
         Code("last layer, mean threshold", width / 8, lambda s: last(cut(None, mean_thresholds(s[:, -width:])), width)),
         Code("two bits a dimension", dim / 4, lambda sample: two_bits(None, sample)),
         Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),
@@ -99,13 +102,13 @@ def fit_int8(sample: np.ndarray) -> Apply:
 
 
 def cut(projection: np.ndarray | None, thresholds: np.ndarray) -> Apply:
-    """Make bits of features (n, dim), projected by (dim, bits) where there is a projection."""
-    return lambda features: bit_packing.pack(_project(features, projection) > thresholds)
+    """Make bits of features (n, dim), projected where there is a projection."""
+    return lambda features: bit_packing.pack(project(features, projection) > thresholds)
 
 
 def projected(sample: np.ndarray, projection: np.ndarray) -> Apply:
     """Make bits of projected features, cut at the sample's means."""
-    return cut(projection, mean_thresholds(_project(sample, projection)))
+    return cut(projection, mean_thresholds(project(sample, projection)))
 
 
 def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
@@ -113,12 +116,12 @@ def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
 
     Residual quantisation with one bit a stage: a linear head adds the two up to four levels.
     """
-    found = _project(sample, projection)
+    found = project(sample, projection)
     thresholds = mean_thresholds(found)
     distance = np.abs(found - thresholds).mean(0)
 
     def apply(features: np.ndarray) -> np.ndarray:
-        centred = _project(features, projection) - thresholds
+        centred = project(features, projection) - thresholds
         above = centred > 0
         rest = centred - np.where(above, distance, -distance)
         return bit_packing.pack(np.concatenate([above, rest > 0], axis=1))
@@ -145,7 +148,3 @@ def prefix(sample: np.ndarray, bits: int, seed: int) -> Apply:
     kept = np.random.default_rng(seed).permutation(sample.shape[1])[:bits]
     thresholds = mean_thresholds(sample[:, kept])
     return lambda features: bit_packing.pack(features[:, kept] > thresholds)
-
-
-def _project(features: np.ndarray, projection: np.ndarray | None) -> np.ndarray:
-    return features if projection is None else features @ projection

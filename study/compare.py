@@ -57,9 +57,10 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     for name in options.encoders:
         bundle = encoders.frozen(study) if name == "frozen" else encoder.describe(name)
         fields = {"encoder": name, "seed": None}
-        # What the last layer gives are the last columns only where nothing mixed or multiplied them.
+        # What the last layer gives are the last columns only where nothing mixed layers or multiplied them.
         top = layer_count(find(bundle.base_id).config())
-        plain = bundle.projection is None and bundle.pooling.positions == ("mean",) and bundle.pooling.layers[-1] == top
+        apart = bundle.projection is None or bundle.rotated
+        plain = apart and bundle.pooling.positions == ("mean",) and bundle.pooling.layers[-1] == top
         layers = (LAST_LAYER, ALL_LAYERS) if plain else (ALL_LAYERS,)
         records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, layers)
     if options.split == "validation":

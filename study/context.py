@@ -15,6 +15,7 @@ from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
 from encoder.model import choose_device, choose_precision
+from encoder.projection import project
 from pipelines.labelled import draw_evenly, read_texts
 from study import tasks as task_data
 from study.cache import Cache, Step
@@ -59,8 +60,8 @@ class Study:
 
     @functools.cached_property
     def layers(self) -> tuple[int, ...]:
-        """Return the base's layers, all of which the bundled encoder pools."""
-        return tuple(range(1, layer_count(find(self.settings.base).config()) + 1))
+        """Return the embeddings, 0, and the base's layers, all of which the bundled encoder pools."""
+        return tuple(range(layer_count(find(self.settings.base).config()) + 1))
 
     @functools.cached_property
     def width(self) -> int:
@@ -99,6 +100,12 @@ class Study:
         )
 
 
+def unrotated(bundle: Bundle) -> Bundle:
+    """Return a bundle that gives the features of another before each layer's are rotated; its thresholds mean nothing."""
+    dim = bundle.projection.shape[0] * bundle.projection.shape[1]
+    return dataclasses.replace(bundle, bits=dim, projection=None, thresholds=np.zeros(dim, np.float32))
+
+
 class Features:
     """Give the features of one encoder over one task, and the codes cut from them in the same pass."""
 
@@ -117,7 +124,7 @@ class Features:
         return hidden_size(find(self._bundle.base_id).config())
 
     def floats(self, split: str) -> np.ndarray:
-        """Return features (n, dim) float32."""
+        """Return features (n, dim) float32: what is cut to bits, but before layers are rotated, which takes nothing away."""
         return self._arrays(split)["floats"]
 
     def bits(self, split: str) -> np.ndarray:
@@ -128,8 +135,13 @@ class Features:
         texts = self.task.splits[split].texts
 
         def make() -> dict[str, np.ndarray]:
-            found = self._study.load(self._bundle).features(texts)
-            return {"floats": found, "bits": bit_packing.pack(found > self._bundle.thresholds)}
+            bundle = self._bundle
+            if bundle.rotated:
+                floats = self._study.load(unrotated(bundle)).features(texts)
+                values = project(floats, bundle.projection)
+            else:
+                floats = values = self._study.load(bundle).features(texts)
+            return {"floats": floats, "bits": bit_packing.pack(values > bundle.thresholds)}
 
         made_of = self.key | {"split": split}
         return self._study.cache.arrays(FEATURES, f"{self._name}-{self.task.name}-{split}", made_of, make)

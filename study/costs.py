@@ -62,7 +62,7 @@ def _measure(study: Study) -> dict[str, Any]:
     top = study.layers[-1]
     half = tuple(range(1, max(1, top // 2) + 1))
     ours, whole, student = (
-        encoder.load(encoders.frozen(study, layers), settings.device, settings.precision)
+        encoder.load(encoders.frozen(study, layers, rotation="layers"), settings.device, settings.precision)
         for layers in (study.layers, (top,), (half[-1],))
     )
     bank = HeadBank([random_head(ours.bits, len(task.classes), seed) for seed, task in enumerate(tasks)])

@@ -26,11 +26,12 @@ REREAD = Step("reread-encoder", 1)
 def frozen(
     study: Study, layers: Sequence[int] | None = None, positions: Sequence[str] = ("mean",), **more: Any
 ) -> Bundle:
-    """Make the base model's encoder: by default the mean over each of its layers, cut at the means."""
+    """Make the base model's encoder: by default the mean over each of its layers, each dimension cut at its mean."""
     settings = study.settings
     layers = tuple(layers or study.layers)
     texts = study.sample(settings.tasks)
-    arguments = {"layers": layers, "positions": tuple(positions), "max_tokens": settings.max_tokens} | more
+    arguments = {"layers": layers, "positions": tuple(positions), "max_tokens": settings.max_tokens, "rotation": "none"}
+    arguments |= more
     inputs = {"base": study.base_hashes, **arguments, "sample": _digests(study, settings.tasks, ()), "rows": len(texts)}
     folder = study.cache.tree(
         FROZEN,
@@ -50,11 +51,8 @@ def trained(
     layers: Sequence[int] | None = None,
     positions: Sequence[str] = ("mean",),
     bits: int | None = None,
-    default_steps: bool = False,
 ) -> Bundle:
     """Train an encoder on all tasks but those held out, on the study's training rows and the options' defaults.
-
-    With `default_steps` as many batches as `train-encoder` takes by itself, whatever the settings say.
 
     Of tasks held out it sees nothing: no row to learn from, no text to fit thresholds on.
     """
@@ -62,9 +60,7 @@ def trained(
 
     settings = study.settings
     names = [name for name in settings.tasks if name not in held_out]
-    options = train_options(study, seed)
-    if default_steps:
-        options = dataclasses.replace(options, steps=TrainOptions().steps)
+    options = train_options(study, seed, bool(held_out))
     layers = tuple(layers or study.layers)
     arguments = {"layers": layers, "positions": tuple(positions), "bits": bits, "max_tokens": settings.max_tokens}
     inputs = {
@@ -115,10 +111,12 @@ def reread(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
     return bundle.read(study.cache.tree(REREAD, "wide", {"bundle": cut.fingerprint}, run))
 
 
-def train_options(study: Study, seed: int) -> TrainOptions:
+def train_options(study: Study, seed: int, held_out: bool = False) -> TrainOptions:
     """Return how the bundled encoder was trained, with the study's number of steps: the upper half of the layers moves."""
-    options = TrainOptions(seed=seed, train_layers=(len(study.layers) + 1) // 2)
+    options = TrainOptions(seed=seed, train_layers=(study.layers[-1] + 1) // 2)
     steps = study.settings.train_steps
+    if held_out and study.settings.held_out_steps is not None:
+        steps = study.settings.held_out_steps
     return options if steps is None else dataclasses.replace(options, steps=steps)
 
 

@@ -1,12 +1,17 @@
-"""Measure the frozen base: last layer and all layers, floats and bits, all rows and few."""
+"""Measure the frozen base: last layer and all layers, as floats, bits and rotated bits, all rows and few."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from encoder import bits as bit_packing
+from encoder.projection import project
 from study import encoders
 from study.context import Study
-from study.measure import ALL_LAYERS, LAST_LAYER, encoder_records
+from study.measure import ALL_LAYERS, LAST_LAYER, ROTATED_BITS, encoder_records
+from study.records import Record
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -20,4 +25,20 @@ def run(study: Study) -> dict[str, Any]:
         layers=(LAST_LAYER, ALL_LAYERS),
         shots=study.settings.shots,
     )
-    return {"records": records, "bits": bundle.bits, "width": study.width}
+    return {"records": [*records, *_rotated(study)], "bits": bundle.bits, "width": study.width}
+
+
+def _rotated(study: Study) -> list[Record]:
+    """Measure the bits that layers rotated at random give, as those of trained encoders are made: of the same features."""
+    plain, rotated = encoders.frozen(study), encoders.frozen(study, rotation="layers")
+    records = []
+    for name, task in study.tasks.items():
+        features = study.features(plain, "frozen", task)
+
+        def bits(split: str, features=features) -> np.ndarray:
+            return bit_packing.pack(project(features.floats(split), rotated.projection) > rotated.thresholds)
+
+        about = {"task": name, "layers": ALL_LAYERS, "code": ROTATED_BITS, "metric": task.metric}
+        found = study.head("frozen-rotated-bits", task, features.key | {"rotated": rotated.fingerprint}, bits)
+        records.append(about | {"encoder": "frozen", "seed": None} | found)
+    return records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from study.measure import ALL_LAYERS, BEFORE_THE_THRESHOLD, DEFAULT_STEPS, LAST_LAYER, LEARNED
+from study.measure import ALL_LAYERS, BEFORE_THE_THRESHOLD, LAST_LAYER, LEARNED
 from study.records import Record, by_task, mean, select
 
 SEEN_SHARE = 0.98
@@ -46,9 +46,8 @@ def records_of(results: dict[str, dict[str, Any]], step: str) -> list[Record]:
 
 
 def seen_bits(results: dict) -> list[Record]:
-    """Return the bits of encoders trained on all tasks, with the default number of steps where there are such."""
-    found = select(records_of(results, "trained"), layers=ALL_LAYERS, code="bits")
-    return select(found, encoder=DEFAULT_STEPS) or select(found, encoder="multi-task")
+    """Return the bits of encoders trained on all tasks."""
+    return select(records_of(results, "trained"), encoder="multi-task", layers=ALL_LAYERS, code="bits")
 
 
 def frozen_floats(results: dict) -> list[Record]:

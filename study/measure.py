@@ -14,7 +14,7 @@ from study.tasks import few_shot
 
 CODES = ("floats", "bits")
 LAST_LAYER = "last layer"
-DEFAULT_STEPS = "multi-task, default steps"
+ROTATED_BITS = "rotated bits"
 LEARNED, BEFORE_THE_THRESHOLD = "learned projection", "learned projection, float32"
 ALL_LAYERS = "all layers"
 

@@ -16,12 +16,24 @@ from study.tables import bullet, fill, table
 from study.tasks import Labelled
 
 
-def figures(settings: Settings, tasks: dict[str, Labelled], found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Collect every figure, as JSON holds it."""
-    kept = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
+def settings_of(settings: Settings) -> dict[str, Any]:
+    """Return what was asked for, as JSON holds it."""
+    found = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
+    found |= {
+        "tasks": settings.tasks,
+        "rival_tasks": settings.rival_tasks,
+        "unlabelled": settings.unlabelled is not None,
+    }
+    return json.loads(json.dumps(found))
+
+
+def figures(
+    settings: Settings, tasks: dict[str, Labelled], found: dict[str, dict[str, Any]], note: str = ""
+) -> dict[str, Any]:
+    """Collect every figure, as JSON holds it; `note` is a sentence on how it was measured."""
     collected = {
-        "settings": kept
-        | {"tasks": settings.tasks, "rival_tasks": settings.rival_tasks, "unlabelled": settings.unlabelled is not None},
+        "settings": settings_of(settings),
+        "note": note,
         "tasks": {name: task.about() for name, task in tasks.items()},
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(found)],
         "steps": found,
@@ -73,7 +85,11 @@ def _how(figures: dict[str, Any]) -> str:
     not_run = [name for name in STEPS if name not in steps]
     minutes = ", ".join(f"{name} {steps[name]['seconds'] / 60:.1f}" for name in STEPS if name in steps)
     machines = dict.fromkeys(step["ran_on"] for step in steps.values())
-    trained = "the default number of" if s["train_steps"] is None else f"{s['train_steps']:,}"
+    steps_of = "the default number of" if s["train_steps"] is None else f"{s['train_steps']:,}"
+    if s["held_out_steps"] is not None:
+        steps_of += f" steps, without a group of tasks with {s['held_out_steps']:,}"
+    else:
+        steps_of += " steps"
     about = (
         f"{len(s['tasks'])} tasks. Of each at most {s['train_rows']:,} training, {s['validation_rows']:,} validation and "
         f"{s['test_rows']:,} test rows, samples fixed once (seed 0): the same rows for all that is compared, the training "
@@ -82,8 +98,8 @@ def _how(figures: dict[str, Any]) -> str:
         "text (`reuters_topics`) micro F1, in %; macro F1 is in the JSON. A head is fitted as `train-head` fits it, on bits "
         "or on standardised floats, its strength chosen on validation rows. All choices are made on "
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
-        f"this mean over seeds ({_seeds(s['seeds'])}; of rivals"
-        f"{' and encoders with default steps' if s['default_steps'] else ''} {_seeds(s['rival_seeds'])}). Where "
+        f"this mean over seeds ({_seeds(s['seeds'])}; of rivals and encoders trained on all tasks "
+        f"{_seeds(s['rival_seeds'])}). Where "
         "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it"
         f"{_sampling_error(figures)}."
     )
@@ -93,8 +109,8 @@ def _how(figures: dict[str, Any]) -> str:
         fill(about),
         "",
         bullet(
-            f"Base: `{s['base']}`. Encoders pool all layers, the upper half moves; "
-            f"they are trained with {trained} steps and else as `train-encoder` does"
+            f"Base: `{s['base']}`. Encoders pool the embeddings and all layers, the upper half moves; "
+            f"they are trained with {steps_of} and else as `train-encoder` does"
             + (", with unlabelled prose beside the tasks." if s["unlabelled"] else ".")
         ),
         bullet(f"Machine: {' and '.join(machines) or '–'}."),
@@ -108,12 +124,30 @@ def _how(figures: dict[str, Any]) -> str:
         lines.insert(
             -2, bullet(f"Held out together, so that nothing of a tested task's kind was seen: {groups}. {_KINDS_TEXT}")
         )
+    if kept := {name: steps[name]["kept"] for name in STEPS if "kept" in steps.get(name, ())}:
+        lines.append(bullet(f"Kept from an earlier page, not measured again for this one: {_kept(kept, s)}."))
+    if figures["note"]:
+        lines.append(bullet(figures["note"]))
     if asked := _asked_for(s):
         lines.append(bullet(f"Asked for beyond what `make study` does by itself on such a machine: {asked}."))
     if not_run:
         missing = ", ".join(f"{name} ({STEPS[name][2]})" for name in not_run)
         lines.append(bullet(f"**Not run: {missing}.** What rests on it says 'not measured', or has no column here."))
     return "\n".join(lines)
+
+
+def _kept(steps: dict[str, dict[str, Any]], now: dict[str, Any]) -> str:
+    """Name steps that were kept by the settings they were measured with, where these are not this page's."""
+    texts = {}
+    for name, then in steps.items():
+        others = [f"`{key} {_words(value)}`" for key, value in then.items() if key not in now or value != now[key]]
+        texts[name] = " ".join(others)
+    groups = {text: [name for name in texts if texts[name] == text] for text in texts.values()}
+    return "; ".join(", ".join(names) + (f" ({text})" if text else "") for text, names in groups.items())
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _asked_for(s: dict[str, Any]) -> str:
@@ -127,10 +161,7 @@ def _asked_for(s: dict[str, Any]) -> str:
         for name, value in s.items()
         if name not in ("device", "precision", "unlabelled") and value != usual[name]
     }
-    words = {
-        name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
-    }
-    return ", ".join(f"`--{name} {text}`" for name, text in words.items())
+    return ", ".join(f"`--{name} {_words(value)}`" for name, value in found.items())
 
 
 def _sampling_error(figures: dict[str, Any]) -> str:

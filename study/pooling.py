@@ -32,7 +32,7 @@ def run(study: Study) -> dict[str, Any]:
 def run_trained(study: Study) -> dict[str, Any]:
     """Measure the poolings of the trained encoder, read elsewhere than it was trained, and of some trained as read."""
     settings = study.settings
-    seed = settings.seeds[0]
+    seed = settings.rival_seeds[0]
     wide = _wide(study)
     records = wide_records(study, encoders.reread(study, wide, encoders.trained(study, seed)), "trained")
     frozen = wide_records(study, wide, "frozen")

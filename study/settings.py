@@ -36,16 +36,15 @@ class Settings:
         unlabelled: a Parquet file of texts for the training of encoders; None: none.
         base: the base model.
         device, precision: of all that runs a model.
-        seeds: of trained encoders and of the draws of few examples.
-        rival_seeds: of fine-tuned models and students.
+        seeds: of encoders trained without a group of tasks and of the draws of few examples.
+        rival_seeds: of fine-tuned models and students, and of encoders trained on all tasks, as rivals are what these are for.
         rival_tasks: tasks that these are trained for.
         train_rows, validation_rows, test_rows: most rows of each split, a fixed sample.
         max_tokens: texts are cut here, but where long texts are looked at.
         calibrate_rows: texts that thresholds and rotations are fitted on.
         shots: examples a class of the few-shot heads.
-        train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`.
-        default_steps: whether, where `train_steps` says another number, encoders are also trained on all tasks with the
-            default number of batches, as the bundled one is; one for each of `rival_seeds`, as rivals are what it is for.
+        train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`, as the bundled one does.
+        held_out_steps: batches of encoders trained without a group of tasks; None: as many as the others.
         unlabelled_rows: most unlabelled texts an encoder is trained with.
         positions: poolings over tokens that are compared.
         pooling_rows, pooling_test_rows: rows of each task in the comparison of poolings.
@@ -80,7 +79,7 @@ class Settings:
     calibrate_rows: int = 4000
     shots: tuple[int, ...] = (16, 64, 256)
     train_steps: int | None = None
-    default_steps: bool = False
+    held_out_steps: int | None = None
     unlabelled_rows: int = 8000
     positions: tuple[str, ...] = ("cls", "mean", "max", "last", "first_4")
     pooling_rows: int = 2000
@@ -108,8 +107,7 @@ class Settings:
             rival_tasks=tuple(name for name in self.rival_tasks if name != "reuters_topics"),
             train_rows=2000,
             validation_rows=500,
-            train_steps=400,
-            default_steps=True,
+            held_out_steps=400,
             unlabelled_rows=4000,
             pooling_rows=500,
             pooling_test_rows=1000,

@@ -22,7 +22,7 @@ def run(study: Study) -> dict[str, Any]:
 def run_trained(study: Study) -> dict[str, Any]:
     """Measure the codes of the encoder trained on all tasks, and of those whose projection was trained."""
     settings = study.settings
-    seed = settings.seeds[0]
+    seed = settings.rival_seeds[0]
     fields = {"encoder": "multi-task", "seed": seed}
     bundle = encoders.trained(study, seed)
     records = code_records(study, bundle, f"multi-task-{seed}", fields)

@@ -26,7 +26,7 @@ FEW_TOKENS, MANY_TOKENS = 256, 16384
 
 
 def run(study: Study) -> dict[str, Any]:
-    bundle = encoders.frozen(study)
+    bundle = encoders.frozen(study, rotation="layers")  # as trained encoders are
     inputs = {
         "encoder": bundle.fingerprint,
         "rows": study.settings.stability_rows,
@@ -51,7 +51,7 @@ def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
     reference = encode()
     heads = {}
     for name, task in study.tasks.items():
-        heads[name] = fit_head(task, study.features(bundle, "frozen", task).bits, {})
+        heads[name] = fit_head(task, study.features(bundle, "frozen-rotated", task).bits, {})
     ways: dict[str, dict[str, Any]] = {
         "the same again": {},
         f"batches of {FEW_TOKENS} tokens": {"batch_tokens": FEW_TOKENS},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study import goals, plots
-from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER
+from study.measure import ALL_LAYERS, CODES, LAST_LAYER, ROTATED_BITS
 from study.records import Record, by_task, mean, percent, percent_mean, select
 
 RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names", "label names alone")
@@ -45,17 +45,17 @@ def encoders(figures: dict[str, Any]) -> str:
     steps, tasks = figures["steps"], figures["settings"]["tasks"]
     frozen, trained = (goals.records_of(steps, name) for name in ("frozen", "trained"))
     full = [record for record in (*frozen, *trained) if "shots" not in record]
-    names = {"frozen": "frozen", "multi-task": "multi-task", DEFAULT_STEPS: DEFAULT_STEPS, "left out": "task left out"}
+    names = {"frozen": "frozen", "multi-task": "multi-task", "left out": "task left out"}
     sources = [
         (f"{names[encoder]}, {layers}, {code}", select(full, encoder=encoder, layers=layers, code=code))
         for encoder in names
         for layers in (LAST_LAYER, ALL_LAYERS)
-        for code in ("floats", "bits")
-        if encoder == "frozen" or layers == ALL_LAYERS
+        for code in (*CODES, ROTATED_BITS)
     ]
-    head = (
-        "## 1. Encoders\n\nA linear head on each. `all layers`: the mean over tokens of each layer, "
-        "side by side; bits are cut at the mean of each dimension."
+    head = "## 1. Encoders\n\n" + fill(
+        "A linear head on each. `all layers`: the mean over tokens of the embeddings and of each layer, side by side. "
+        "Bits of the frozen base are cut at the mean of each dimension; `rotated bits`, and the bits of trained encoders, "
+        "after each layer's vector was turned by a random rotation, which takes nothing from the floats."
     )
     if not full:
         return f"{head}\n\nNot measured."
@@ -63,13 +63,6 @@ def encoders(figures: dict[str, Any]) -> str:
     if any(name.startswith("task left out") for name, records in sources if records):
         parts.append(
             "`multi-task` was trained on the tested task among the others; `task left out` neither on it nor on its siblings."
-        )
-    if select(full, encoder=DEFAULT_STEPS):
-        parts.append(
-            fill(
-                "`default steps`: trained on all tasks with the number of steps that `train-encoder` takes by itself, as the "
-                "bundled encoder is; the goals of seen tasks are judged on it."
-            )
         )
     few = [record for record in (*frozen, *trained) if "shots" in record]
     if few:
@@ -100,8 +93,8 @@ def _few_shot(full: list[Record], few: list[Record]) -> str:
                 name = "task left out" if encoder == "left out" else encoder
                 rows.append((f"{name}, {code}", *cells, percent_mean(mean(all_rows, tasks))))
     return (
-        f"Few examples, mean of the {len(tasks)} single-label tasks (all layers; so many examples a class in all, three "
-        "quarters to fit on and one quarter to choose the strength):\n\n"
+        f"Few examples, mean of the {len(tasks)} single-label tasks (all layers; bits of the frozen base not rotated; so many "
+        "examples a class in all, three quarters to fit on and one quarter to choose the strength):\n\n"
         + table(("encoder", *(f"{count} a class" for count in shots), "all rows"), rows)
     )
 

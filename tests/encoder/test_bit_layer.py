@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from encoder.bit_layer import BitLayer
-from encoder.calibrate import first_projection
+from encoder.calibrate import iterative_quantisation
+from encoder.projection import project, random_directions, rotation_within_layers
 
 SAMPLE = (3 + np.random.default_rng(0).standard_normal((500, 24)) * np.arange(12, 36)).astype(np.float32)
 
@@ -37,8 +38,7 @@ def test_a_dimension_that_hardly_changes_is_not_blown_up():
 
 
 def test_it_starts_at_the_projection_a_bundle_would_have():
-    for bits in (8, 64):
-        projection, _ = first_projection(SAMPLE, bits, seed=0)
+    for projection in (iterative_quantisation(SAMPLE, 8, seed=0), random_directions(24, 64, seed=0)):
         layer = BitLayer(SAMPLE, projection, len(SAMPLE))
         projected = SAMPLE @ projection
         # Up to rounding at the threshold itself.
@@ -50,7 +50,7 @@ def test_it_starts_at_the_projection_a_bundle_would_have():
 
 
 def test_the_projection_is_averaged_with_where_it_started():
-    projection, _ = first_projection(SAMPLE, 8, seed=0)
+    projection = iterative_quantisation(SAMPLE, 8, seed=0)
     layer = BitLayer(SAMPLE, projection, len(SAMPLE))
     start = layer.projection(1.0)
     with torch.no_grad():
@@ -77,3 +77,13 @@ def test_thresholds_follow_the_features_only_while_training():
     for _ in range(400):
         layer(moved)
     assert np.abs(values_of(layer, SAMPLE + 50).mean(0)).max() < 0.05
+
+
+def test_a_rotation_within_layers_gives_the_bits_of_the_bundle_and_does_not_learn():
+    rotation = rotation_within_layers(SAMPLE, 8, seed=0)
+    layer = BitLayer(SAMPLE, rotation, len(SAMPLE))
+    assert not list(layer.parameters())
+    assert layer.projection(1.0) is None
+    turned = project(SAMPLE, rotation)
+    assert np.mean((values_of(layer) > 0) == (turned > turned.mean(0))) > 0.999
+    np.testing.assert_allclose(values_of(layer).std(0), 1, atol=1e-3)

@@ -84,8 +84,8 @@ def test_a_changed_bundle_is_refused(tiny_bundle, tmp_path):
 def test_a_newer_format_is_refused(tiny_bundle, tmp_path):
     folder = encoder.describe(str(tiny_bundle)).save(tmp_path / "bundle")
     description = json.loads((folder / "encoder.json").read_text())
-    (folder / "encoder.json").write_text(json.dumps(description | {"format_version": 3}))
-    with pytest.raises(EncoderError, match="format 3 but this program reads formats 1 to 2"):
+    (folder / "encoder.json").write_text(json.dumps(description | {"format_version": 4}))
+    with pytest.raises(EncoderError, match="format 4 but this program reads formats 1 to 3"):
         read(folder)
 
 

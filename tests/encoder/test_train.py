@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import encoder
 from encoder import EncoderError, batch_loss, bits, student, trainer, validation, warm_start
+from encoder.bit_layer import BitLayer
+from encoder.projection import project
 from encoder.tokenize import Tokenizer
 from tests.conftest import random_texts
 from tests.encoder.labelled import SAMPLE, TASKS, UNEVEN, make_task, quick
@@ -20,7 +22,7 @@ from tests.encoder.labelled import SAMPLE, TASKS, UNEVEN, make_task, quick
 def test_every_kind_of_task_trains_into_a_bundle_that_encodes(tiny_base, adapter, number):
     bundle = quick(tiny_base, adapter=adapter, bits=number)
     assert bundle.bits == (number or 64)
-    assert (bundle.projection is None) == (number is None)
+    assert bundle.projection.ndim == (3 if number is None else 2)  # a rotation within layers, or a learned projection
     ones = bits.unpack(encoder.load(bundle, "cpu").encode(SAMPLE).bits).mean(0)
     assert ((ones > 0.05) & (ones < 0.95)).all()  # thresholds at the mean of the final weights
 
@@ -50,7 +52,7 @@ def test_an_encoder_learns_what_its_frozen_bits_cannot_tell(tiny_base):
     losses = []
     bundle = quick(
         tiny_base, tasks=[task], steps=200, head_steps=40, batch_texts=32, eval_steps=40, eval_rows=200, keep=0.0,
-        average=1.0, learning_rate=2e-3, dropout=0.0, report=lambda p: losses.append(p.losses["loud"]),
+        average=1.0, learning_rate=2e-3, dropout=0.0, rotation="none", report=lambda p: losses.append(p.losses["loud"]),
     )  # fmt: skip
     history = bundle.training["history"]
     assert history[0]["step"] == 40
@@ -157,7 +159,8 @@ def test_what_was_trained_is_written_down(tiny_base):
     assert set(record["history"][-1]) == {"step", "losses", "scores", "mean_score"}
 
 
-def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch):
+@pytest.mark.parametrize("rotation", ["layers", "none"])
+def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch, rotation):
     """But for thresholds, which are means again with the final weights: the bits heads saw in training, not the base's."""
     kept = {}
     real = trainer.Trainer.run
@@ -167,7 +170,8 @@ def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch):
         kept["student"] = self._student
 
     monkeypatch.setattr(trainer.Trainer, "run", run)
-    bundle = quick(tiny_base, tasks=TASKS[:1], average=1.0, steps=30, eval_steps=17, head_steps=4, learning_rate=3e-3)
+    made = {"tasks": TASKS[:1], "average": 1.0, "steps": 30, "eval_steps": 17, "head_steps": 4, "learning_rate": 3e-3}
+    bundle = quick(tiny_base, rotation=rotation, **made)
     texts = TASKS[0].validation.texts
     windows = Tokenizer(tiny_base, 32, "", "truncate", 0, 0)(texts)
     with torch.no_grad():
@@ -176,7 +180,20 @@ def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch):
     def differ(made) -> float:
         return float((bits.unpack(encoder.load(made, "cpu", "float32").encode(texts).bits) != trained).mean())
 
-    assert differ(bundle) < 0.5 * differ(dataclasses.replace(bundle, adapter=None))
+    if rotation == "none":
+        assert differ(bundle) < 0.5 * differ(dataclasses.replace(bundle, adapter=None))
+    as_trained = dataclasses.replace(bundle, thresholds=thresholds_of(kept["student"].bit_layer, bundle.projection))
+    assert differ(as_trained) < 0.01 < differ(dataclasses.replace(as_trained, adapter=None))
+
+
+def thresholds_of(layer: BitLayer, projection: np.ndarray | None) -> np.ndarray:
+    """Return where a layer that trained cuts what a bundle's projection gives: (bits,) float32."""
+    mean, deviation, centre = (tensor.numpy() for tensor in (layer.mean, layer.deviation, layer.centre))
+    spread = deviation
+    if projection is not None:
+        scaled = deviation.reshape(*projection.shape[:2], 1) * projection
+        spread = (scaled[:, 0] / layer.start.numpy()[:, 0]).ravel()
+    return (project(mean[None], projection)[0] + centre * spread).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +272,7 @@ def test_the_passes_of_a_batch_are_of_one_size(tiny_base, monkeypatch):
 
 def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
     shared = {"keep": 3.0, "rebuild": 0.0, "bit_dropout": 0.0, "adapter": "lora", "steps": 3, "tasks": TASKS[:1]}
-    shared |= {"batch_texts": 64, "head_learning_rate": 1e-9, "gradient_norm": 1e9, "max_tokens": 8}
+    shared |= {"batch_texts": 64, "head_learning_rate": 1e-9, "gradient_norm": 1e9, "max_tokens": 8, "rotation": "none"}
     one, several = (dict(quick(tiny_base, batch_tokens=tokens, **shared).adapter.additions()) for tokens in (8192, 256))
     for name in one:
         assert np.corrcoef(one[name].ravel(), several[name].ravel())[0, 1] > 0.8

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoder.calibrate import first_projection
+from encoder.calibrate import iterative_quantisation
 from study import codes
 
 
@@ -25,7 +25,7 @@ def quantisation_error(sample: np.ndarray, projection: np.ndarray) -> float:
 
 
 def test_itq_is_orthogonal_and_quantises_better_than_a_random_rotation(sample):
-    itq, _ = first_projection(sample, 16, seed=0)
+    itq = iterative_quantisation(sample, 16, seed=0)
     np.testing.assert_allclose(itq.T @ itq, np.eye(16), atol=1e-5)
     axes = codes.principal_axes(sample, 16)
     rotated = axes @ codes.random_directions(16, 16, seed=1)  # the same plane, turned at random
@@ -75,7 +75,12 @@ def test_two_bits_order_values_in_four_levels():
 
 def test_a_rotation_that_two_codes_need_is_found_once_and_is_that_of_its_size(sample, monkeypatch):
     asked = []
-    monkeypatch.setattr(codes, "first_projection", lambda s, b, seed: asked.append(b) or first_projection(s, b, seed))
+
+    def find(sample, bits, seed):
+        asked.append(bits)
+        return iterative_quantisation(sample, bits, seed)
+
+    monkeypatch.setattr(codes, "iterative_quantisation", find)
     for code in codes.all_codes(48, 16, (16, 32)):
         if code.name == "ITQ rotation, 2 bytes":
             one_bit = code.fit(sample)(sample)

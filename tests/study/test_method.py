@@ -11,11 +11,10 @@ import torch
 
 import encoder
 from encoder.train_options import TrainOptions
-from study import costs, encoders, rivals, rivals_finetune, scoring, size, stability, tfidf, trained
+from study import costs, encoders, frozen, rivals, rivals_finetune, scoring, size, stability, tfidf, trained
 from study.codes import Code, as_floats
 from study.context import Study
-from study.goals import seen_bits
-from study.measure import ALL_LAYERS, DEFAULT_STEPS, LAST_LAYER, view
+from study.measure import ALL_LAYERS, LAST_LAYER, ROTATED_BITS, view
 from study.rivals_finetune import SOFT_SHARE, Recipe, loss_of
 from study.tasks import few_shot, held_out_plan, label_names
 
@@ -30,31 +29,29 @@ def test_an_encoder_is_measured_on_the_tasks_it_did_not_see_as_left_out_and_on_a
     monkeypatch.setattr(
         encoders,
         "trained",
-        lambda study, seed, held=(), default_steps=False: SimpleNamespace(
-            held=held, training={"longer": default_steps}
-        ),
+        lambda study, seed, held=(): SimpleNamespace(held=held, training={"without": held, "seed": seed}),
     )
-    study.settings = dataclasses.replace(study.settings, default_steps=True, seeds=(0, 1), rival_seeds=(1, 2))
+    study.settings = dataclasses.replace(study.settings, seeds=(0, 1), rival_seeds=(1, 2))
     monkeypatch.setattr(
         trained,
         "encoder_records",
-        lambda study, bundle, name, tasks, fields, *_: measured.append((bundle.held, tuple(tasks), fields)) or [],
+        lambda study, bundle, name, tasks, fields, **_: measured.append((bundle.held, tuple(tasks), fields)) or [],
     )
     history = trained.run(study)["training"]
     tasks, plan = study.settings.tasks, held_out_plan(study.settings.tasks)
     expected = {("left out", seed): [(group, group) for group in plan] for seed in (0, 1)}
-    expected |= {("multi-task", seed): [((), tasks)] for seed in (0, 1)}
-    expected |= {(DEFAULT_STEPS, seed): [((), tasks)] for seed in (1, 2)}  # judged against rivals: their seeds
+    expected |= {("multi-task", seed): [((), tasks)] for seed in (1, 2)}  # judged against rivals: their seeds
     found = {}
     for held, on, fields in measured:
         found.setdefault((fields["encoder"], fields["seed"]), []).append((held, on))
     assert found == expected
-    for name, seed in expected:
-        if name != "left out":
-            assert history[f"{name}, seed {seed}"] == {"longer": name == DEFAULT_STEPS}
+    for seed in (1, 2):
+        assert history[f"multi-task, seed {seed}"] == {"without": (), "seed": seed}
 
 
-def test_the_default_steps_are_those_of_train_encoder(study, tiny_bundle, monkeypatch):
+def test_encoders_without_a_group_may_be_trained_shorter_and_others_as_train_encoder_does(
+    study, tiny_bundle, monkeypatch
+):
     asked = []
 
     def train(*_, options, **__):
@@ -62,15 +59,19 @@ def test_the_default_steps_are_those_of_train_encoder(study, tiny_bundle, monkey
         return encoder.describe(str(tiny_bundle))
 
     monkeypatch.setattr("encoder.train.train", train)
-    encoders.trained(study, 0, default_steps=True)
-    assert asked == [dataclasses.replace(encoders.train_options(study, 0), steps=TrainOptions().steps)]
+    study.settings = dataclasses.replace(study.settings, train_steps=None, held_out_steps=7)
+    encoders.trained(study, 0)
+    encoders.trained(study, 0, ("trec",))
+    assert [options.steps for options in asked] == [TrainOptions().steps, 7]
+    assert dataclasses.replace(asked[0], steps=7) == asked[1]
 
 
-def test_seen_tasks_are_judged_on_the_default_steps_where_there_are_such():
-    fields = {"task": "a", "seed": 0, "layers": ALL_LAYERS, "code": "bits"}
-    short, long = ({"value": v, "encoder": name} | fields for v, name in ((0.7, "multi-task"), (0.8, DEFAULT_STEPS)))
-    assert seen_bits({"trained": {"records": [short]}}) == [short]
-    assert seen_bits({"trained": {"records": [short, long]}}) == [long]
+def test_the_frozen_base_is_measured_rotated_as_the_trained_encoders_are(study):
+    records = frozen.run(study)["records"]
+    bits = {code: {r["task"]: r["value"] for r in records if r["code"] == code and "shots" not in r
+                   and r["layers"] == ALL_LAYERS} for code in ("bits", ROTATED_BITS)}  # fmt: skip
+    assert bits[ROTATED_BITS].keys() == bits["bits"].keys() == set(study.settings.tasks)
+    assert bits[ROTATED_BITS] != bits["bits"]
 
 
 def inputs_of(features, *allowed: str):
@@ -119,7 +120,7 @@ def test_the_strength_is_chosen_on_the_rows_that_choose(study, monkeypatch):
 def test_the_last_layer_is_the_last_columns_of_the_bundle_at_hand(study):
     features = study.features(encoders.frozen(study), "frozen", study.tasks["sst2"])
     width = features.width
-    assert features.floats("test").shape[1] == 3 * width
+    assert features.floats("test").shape[1] == 4 * width  # the embeddings and three layers
     for code, whole, columns in (("floats", features.floats, width), ("bits", features.bits, width // 8)):
         _, last = view(study, features, LAST_LAYER, code)
         _, everything = view(study, features, ALL_LAYERS, code)

@@ -97,10 +97,10 @@ def test_a_task_says_how_many_test_texts_it_was_trained_on():
     }  # fmt: skip
 
 
-def test_what_is_on_or_off_is_so_whether_asked_for_or_by_itself(tiny_data, tmp_path):
-    places = ["--data", str(tiny_data), "--work", str(tmp_path)]
-    asked = study.settings_of(study.parse([*places, "--default_steps", "--rates", "1e-4"]))
-    assert asked.default_steps is True
-    assert study.settings_of(study.parse([*places, "--no-default_steps"])).default_steps is False
-    assert study.settings_of(study.parse([*places, "--device", "cpu"])).default_steps is True  # on a processor
+def test_what_is_asked_for_goes_before_what_a_processor_takes_by_itself(tiny_data, tmp_path):
+    places = ["--data", str(tiny_data), "--work", str(tmp_path), "--device", "cpu"]
+    assert study.settings_of(study.parse(places)).held_out_steps == 400
+    asked = study.settings_of(study.parse([*places, "--held_out_steps", "9", "--rates", "1e-4"]))
+    assert asked.held_out_steps == 9
+    assert asked.train_steps is None
     assert asked.rates == (1e-4,)
