@@ -11,7 +11,6 @@ from encoder import bits as bit_packing
 from encoder.calibrate import iterative_quantisation, mean_thresholds
 from encoder.projection import project, random_directions, rotation_within_layers
 
-ROTATED = "rotation within layers"
 Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (n, bytes) uint8 or floats float32 out
 
 
@@ -55,7 +54,7 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         Code("sign", dim / 8, lambda sample: cut(None, np.zeros(dim, np.float32))),
         Code("mean threshold", dim / 8, lambda sample: cut(None, mean_thresholds(sample))),
         Code("median threshold", dim / 8, lambda sample: cut(None, np.median(sample, axis=0))),  # balanced bits
-        Code(ROTATED, dim / 8, lambda sample: projected(sample, rotation_within_layers(sample, width, seed))),
+        Code("rotation within layers", dim / 8, lambda s: projected(s, rotation_within_layers(s, width, seed))),
         Code("last layer, mean threshold", width / 8, lambda s: last(cut(None, mean_thresholds(s[:, -width:])), width)),
         Code("two bits a dimension", dim / 4, lambda sample: two_bits(None, sample)),
         Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),

@@ -19,7 +19,7 @@ from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
 
-COSTS = Step("costs", 2)
+COSTS = Step("costs", 3)
 OURS = "encoder and heads"
 HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again
 
