@@ -109,7 +109,9 @@ def _bits(results: dict) -> Goal:
         floats = [r for r in select(records, method=before) if before == "float32" or r["bytes"] == 4 * GOAL_BITS]
         if bits and floats:
             whole = select(records, method="float32") if before != "float32" else []
-            note += f"; {100 * (mean(bits).value - mean(whole).value):+.1f} against all layers' floats" if whole else ""
+            if whole:
+                alike = [record for record in bits if record["seed"] in {other["seed"] for other in whole}]
+                note += f"; {100 * (mean(alike).value - mean(whole).value):+.1f} against all layers' floats"
             return _compare(
                 asks, bits, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.1f} points ({n})")
             )

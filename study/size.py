@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -20,34 +21,38 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def run_trained(study: Study) -> dict[str, Any]:
-    """Measure the codes of the encoder trained on all tasks, and of those whose projection was trained."""
+    """Measure the codes of the encoder trained on all tasks, and with every seed of those whose projection was trained."""
     settings = study.settings
-    seed = settings.rival_seeds[0]
-    fields = {"encoder": "multi-task", "seed": seed}
-    bundle = encoders.trained(study, seed)
-    records = code_records(study, bundle, f"multi-task-{seed}", fields)
-    for bits in settings.learned_sizes:
-        bundle = encoders.trained(study, seed, bits=bits)
-        shorter = [size for size in settings.sizes if size < bits]
-        for name in settings.tasks:
-            task = study.tasks[name]
-            features = study.features(bundle, f"learned-{bits}-{seed}", task)
-            rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
-            for method, size, code in (
-                (LEARNED, bits / 8, "bits"),
-                (BEFORE_THE_THRESHOLD, 4.0 * bits, "floats"),
-            ):
-                inputs = features.bits if code == "bits" else features.floats
-                found = study.head(f"learned-{bits}-{code}", task, features.key | {"code": code}, inputs, rows)
-                about = {"task": name, "method": method, "bytes": size, "metric": task.metric}
-                records.append(about | fields | found)
-            for size in shorter:
-                key = features.key | {"code": "bits", "first": size}
-                found = study.head(f"learned-{bits}-first-{size}", task, key, _first(features, size // 8), rows)
-                about = {"task": name, "method": f"first of {bits:,} learned", "bytes": size / 8, "metric": task.metric}
-                records.append(about | fields | found)
-        study.report(f"learned projection to {bits} bits: measured")
+    first = settings.rival_seeds[0]
+    fields = {"encoder": "multi-task", "seed": first}
+    records = code_records(study, encoders.trained(study, first), f"multi-task-{first}", fields)
+    for seed, bits in itertools.product(settings.rival_seeds, settings.learned_sizes):
+        records += _learned_records(study, seed, bits)
+        study.report(f"learned projection to {bits} bits, seed {seed}: measured")
     return {"records": records}
+
+
+def _learned_records(study: Study, seed: int, bits: int) -> list[Record]:
+    """Measure an encoder whose projection was trained: its bits, the floats before the threshold, its first bits."""
+    settings = study.settings
+    bundle = encoders.trained(study, seed, bits=bits)
+    codes = [(LEARNED, bits, "bits"), (BEFORE_THE_THRESHOLD, bits, "floats")]
+    codes += [(f"first of {bits:,} learned", size, "bits") for size in settings.sizes if size < bits]
+    records = []
+    for name in settings.tasks:
+        task = study.tasks[name]
+        features = study.features(bundle, f"learned-{bits}-{seed}", task)
+        rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
+        for method, size, code in codes:
+            key = features.key | {"code": code}
+            inputs = features.bits if code == "bits" else features.floats
+            stored, label = size / 8 if code == "bits" else 4.0 * size, code
+            if size < bits:
+                key, inputs, label = key | {"first": size}, _first(features, size // 8), f"first-{size}"
+            found = study.head(f"learned-{bits}-{label}", task, key, inputs, rows)
+            about = {"task": name, "method": method, "bytes": stored, "metric": task.metric}
+            records.append(about | {"encoder": "multi-task", "seed": seed} | found)
+    return records
 
 
 def _first(features: Features, count: int) -> Inputs:

@@ -140,11 +140,13 @@ def size(figures: dict, output: Path) -> str:
     ]
     drawn = plots.size(both, output / "results-size.svg")
     rows_used = figures["settings"]["size_rows"]
+    several = len({r["seed"] for r in trained}) > 1
+    seeds = " Projections were learned with every seed, all else is of the first." if several else ""
     return "\n\n".join(
         [
             head,
             f"Mean over the tasks, heads on at most {rows_used:,} training rows. Codes are fitted on "
-            "training rows of all tasks. Every code is of all layers where no other is named.",
+            f"training rows of all tasks. Every code is of all layers where no other is named.{seeds}",
             _picture(drawn, "accuracy against bytes a document"),
             table(("bytes a document", "code", *(name for name, _ in both)), rows),
         ]

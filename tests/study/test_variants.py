@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -19,16 +20,21 @@ def study(tiny_settings) -> Study:
 
 
 def test_a_learned_projection_is_measured_as_bits_and_before_the_threshold(study):
-    study.settings = dataclasses.replace(study.settings, sizes=(), learned_sizes=(16, 32))
+    study.settings = dataclasses.replace(study.settings, sizes=(8, 64), learned_sizes=(16, 32), rival_seeds=(0, 1))
     records = size.run_trained(study)["records"]
-    for bits in (16, 32):
-        bundle = encoders.trained(study, 0, bits=bits)
+    for bits, seed in itertools.product((16, 32), (0, 1)):
+        bundle = encoders.trained(study, seed, bits=bits)
         assert bundle.bits == bits
-        features = study.features(bundle, f"learned-{bits}-0", study.tasks["trec"])
+        features = study.features(bundle, f"learned-{bits}-{seed}", study.tasks["trec"])
         assert features.floats("test").shape[1] == bits
-        for method, stored in (("learned projection", bits / 8), (size.BEFORE_THE_THRESHOLD, 4 * bits)):
-            found = select(records, method=method, bytes=stored)
+        for method, stored in (
+            ("learned projection", bits / 8),
+            (size.BEFORE_THE_THRESHOLD, 4 * bits),
+            (f"first of {bits} learned", 1),
+        ):
+            found = select(records, method=method, bytes=stored, seed=seed)
             assert [record["task"] for record in found] == ["sst2", "trec"]
+    assert {record["seed"] for record in select(records, method="float32")} == {0}  # other codes: the first seed alone
 
 
 def test_poolings_that_do_best_frozen_are_trained_so(study):
@@ -62,4 +68,6 @@ def test_the_goal_of_1024_bits_is_judged_on_a_learned_projection_where_there_is_
     assert said.startswith(
         "True: 79.0 against 79.4 on 1 tasks: -0.4 points (a projection learned with the encoder; -1.0 "
     )
+    other = learned[0] | {"seed": 1, "value": 0.5}  # has no floats of all layers to be compared with
+    assert "-1.0 against all layers' floats" in goal(*rotated, *learned, other)
     assert goal(*small).startswith("None")
