@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from study.measure import ALL_LAYERS, BEFORE_THE_THRESHOLD, LAST_LAYER, LEARNED
-from study.records import Record, by_task, mean, select
+from study.records import Record, by_task, mean, percent_mean, select
 
 SEEN_SHARE = 0.98
 UNSEEN_GAIN = 0.015
@@ -139,8 +139,7 @@ def _compare(asks: str, ours: list[Record], theirs: list[Record], judge) -> Goal
         return Goal(asks, "–", None)
     a, b = mean(ours, shared), mean(theirs, shared)
     met, how = judge(a.value, b.value)
-    spread = "" if a.spread is None else f" ± {100 * a.spread:.1f}"
-    measured = f"{100 * a.value:.1f}{spread} against {100 * b.value:.1f} on {len(shared)} tasks: {how}"
+    measured = f"{percent_mean(a)} against {percent_mean(b)} on {len(shared)} tasks: {how}"
     turns = []
     if len(shared) > 2:
         for task in sorted(shared):

@@ -120,7 +120,7 @@ def test_page_says_which_goals_are_missed_and_by_how_much(settings):
     text = write(settings, found)
     assert text.count("| **missed** |") == 4
     assert "1 of 2 are: trec -2.90 points, on the mean of 2 seeds; of single ones trec -3.00 points (seed 0)" in text
-    assert "87.1 ± 0.1 against 91.1 on 2 tasks: 95.6% of it" in text
+    assert "87.1 ± 0.1 against 91.1 ± 0.1 on 2 tasks: 95.6% of it" in text
 
 
 def test_steps_that_were_not_run_are_not_measured(settings):
