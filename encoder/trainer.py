@@ -32,9 +32,10 @@ class Progress:
 
     Attributes:
         step, steps: batches done, and to do in all.
-        losses: by task, and "keep" and "rebuild": the mean since the last validation; 1 is where nothing is known.
+        losses: by task, and "keep" and "rebuild": the mean since the last validation; 1 is where nothing is known. Empty
+            where a training says, before its first step, that it goes on from a checkpoint.
         scores: by task, where this was a validation; else empty.
-        seconds_per_step, seconds_left: validations counted in.
+        seconds_per_step, seconds_left: validations counted in; NaN before the first step.
     """
 
     step: int
@@ -85,6 +86,8 @@ class Trainer:
         options = self._options
         if folder is not None:
             self._resume(folder, run_id)
+        if self.step:
+            report(Progress(self.step, options.all_steps, {}, {}, math.nan, math.nan))
         lengths = np.split(self._windows.lengths, self._first_row[1:-1])
         batches = sampling.batches(lengths, self._drawn, options.batch_texts, options.seed)
         started, first = time.perf_counter(), self.step

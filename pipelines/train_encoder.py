@@ -78,6 +78,9 @@ def _source(tasks: list[Task], unlabelled: list[str]) -> str:
 
 
 def _print(progress: Progress) -> None:
+    if not progress.losses:
+        print(f"going on from the checkpoint of step {progress.step}/{progress.steps}", flush=True)
+        return
     left = f"{progress.seconds_per_step:.2f} s a step, {progress.seconds_left / 60:.0f} min left"
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())
     print(f"step {progress.step}/{progress.steps} ({left}); losses: {losses}", flush=True)

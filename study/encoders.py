@@ -146,7 +146,7 @@ class _Reporter:
         self._last = time.monotonic()
 
     def __call__(self, progress) -> None:
-        if time.monotonic() - self._last > 60:
+        if progress.losses and time.monotonic() - self._last > 60:
             self._last = time.monotonic()
             self._study.report(
                 f"  step {progress.step}/{progress.steps}, {progress.seconds_per_step:.2f} s a step, "
