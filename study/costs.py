@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
 
-COSTS = Step("costs", 3)
+COSTS = Step("costs", 4)
 OURS = "encoder and heads"
 HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again
 
@@ -53,6 +54,36 @@ def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
         return 1
     tasks = math.ceil((ours["shared"] - rival["shared"]) / (rival["each"] - ours["each"]))
     return tasks if cost(ours, tasks) <= cost(rival, tasks) else tasks + 1  # rounding
+
+
+def models_of(seconds: dict[str, float], documents: int, tasks: int) -> dict[str, dict[str, float]]:
+    """Work out what ours and every rival cost a document, "shared" once and "each" task, of the seconds each part took."""
+    each = {name: value / documents for name, value in seconds.items()}
+    head, float_head = (each[name] / HEAD_REPEATS / tasks for name in ("heads", "float heads"))
+    return {
+        OURS: {"shared": each["encoder"], "each": head},
+        "fine-tuned": {"shared": 0.0, "each": each["fine-tuned"]},
+        "student": {"shared": 0.0, "each": each["student"]},
+        "sentence embedding": {"shared": each["fine-tuned"], "each": float_head},
+        "TF-IDF": {"shared": 0.0, "each": each["TF-IDF"] / tasks},
+    }
+
+
+def verdicts(models: dict[str, dict[str, float]]) -> dict[str, dict[str, int | None]]:
+    """Say with how many tasks ours is cheaper than each rival: "break_even" and "cheaper_up_to"."""
+    ours = models[OURS]
+    return {
+        name: {"break_even": break_even(ours, model), "cheaper_up_to": cheaper_up_to(ours, model)}
+        for name, model in models.items()
+        if name != OURS
+    }
+
+
+def by_round(seconds: dict[str, list[float]], documents: int, tasks: int) -> dict[str, list[dict[str, int | None]]]:
+    """Give the verdicts of every round alone, by rival: what the times' spread leaves open."""
+    rounds = [dict(zip(seconds, values)) for values in zip(*seconds.values())]
+    found = [verdicts(models_of(one, documents, tasks)) for one in rounds]
+    return {name: [of[name] for of in found] for name in found[0]}
 
 
 def _measure(study: Study) -> dict[str, Any]:
@@ -89,20 +120,15 @@ def _measure(study: Study) -> dict[str, Any]:
     timing = interleave(contenders, settings.rounds)
     if timing.absent:
         raise RuntimeError(f"could not be timed: {timing.absent}")
-    per_document = {name: 1 / timing.per_second(name, len(texts)) for name in timing.seconds}
-    head, float_head = (per_document[name] / HEAD_REPEATS / len(tasks) for name in ("heads", "float heads"))
-    models = {
-        OURS: {"shared": per_document["encoder"], "each": head},
-        "fine-tuned": {"shared": 0.0, "each": per_document["fine-tuned"]},
-        "student": {"shared": 0.0, "each": per_document["student"]},
-        "sentence embedding": {"shared": per_document["fine-tuned"], "each": float_head},
-        "TF-IDF": {"shared": 0.0, "each": per_document["TF-IDF"] / len(tasks)},
-    }
+    medians = {name: statistics.median(values) for name, values in timing.seconds.items()}
+    models = models_of(medians, len(texts), len(tasks))
+    cheaper = verdicts(models)
     return {
         "ours": OURS,
         "models": models,
-        "break_even": {name: break_even(models[OURS], model) for name, model in models.items() if name != OURS},
-        "cheaper_up_to": {name: cheaper_up_to(models[OURS], model) for name, model in models.items() if name != OURS},
+        "break_even": {name: found["break_even"] for name, found in cheaper.items()},
+        "cheaper_up_to": {name: found["cheaper_up_to"] for name, found in cheaper.items()},
+        "by_round": by_round(timing.seconds, len(texts), len(tasks)),
         "ten_over_one": cost(models[OURS], 10) / cost(models[OURS], 1),
         "documents": len(texts),
         "rounds": settings.rounds,

@@ -79,7 +79,7 @@ def _seen(results: dict) -> list[Goal]:
 def _unseen(results: dict) -> list[Goal]:
     ours, base = unseen_bits(results), frozen_floats(results)
     asks = f"unseen tasks, bits: mean at least {100 * UNSEEN_GAIN:g} points above the frozen last layer's floats"
-    first = _compare(asks, ours, base, lambda a, b: (a - b >= UNSEEN_GAIN, f"{100 * (a - b):+.1f} points"))
+    first = _compare(asks, ours, base, lambda a, b: (a - b >= UNSEEN_GAIN, f"{100 * (a - b):+.2f} points"))
     asks = f"unseen tasks, bits: no task more than {100 * WORST_LOSS:g} point below these floats"
     a, b = by_task(ours), by_task(base)
     shared = [task for task in a if task in b]
@@ -111,9 +111,9 @@ def _bits(results: dict) -> Goal:
             whole = select(records, method="float32") if before != "float32" else []
             if whole:
                 alike = [record for record in bits if record["seed"] in {other["seed"] for other in whole}]
-                note += f"; {100 * (mean(alike).value - mean(whole).value):+.1f} against all layers' floats"
+                note += f"; {100 * (mean(alike).value - mean(whole).value):+.2f} against all layers' floats"
             return _compare(
-                asks, bits, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.1f} points ({n})")
+                asks, bits, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.2f} points ({n})")
             )
     return Goal(asks, "–", None)
 
@@ -126,6 +126,11 @@ def _costs(results: dict) -> list[Goal]:
         return [Goal(even, "–", None), Goal(ten, "–", None)]
     tasks, ratio = found["break_even"]["student"], found["ten_over_one"]
     measured = "never" if tasks is None else f"from {tasks} on"
+    rounds = [one["break_even"] for one in found["by_round"]["student"]]
+    if set(rounds) == {tasks}:
+        measured += f", by the medians and in each of {len(rounds)} rounds"
+    else:
+        measured += f"; in single rounds: {', '.join('never' if one is None else str(one) for one in rounds)}"
     return [
         Goal(even, measured, tasks is not None and tasks <= BREAK_EVEN_TASKS),
         Goal(ten, f"{ratio:.3f}", ratio <= TEN_TASKS),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study import goals, tables
+from encoder.train_options import TrainOptions
+from study import goals, tables, words
 from study.records import by_task, sampling_error
 from study.settings import Settings
 from study.steps import STEPS
@@ -43,7 +44,6 @@ def figures(
 
 def write(figures: dict[str, Any], output: Path) -> str:
     """Draw the plots into `output` and return the page."""
-    steps = figures["steps"]
     parts = [
         "# Results\n\nWritten by `make study` together with its plots and [every figure as JSON](results.json).",
         _goals(figures["goals"]),
@@ -53,7 +53,7 @@ def write(figures: dict[str, Any], output: Path) -> str:
         tables.pooling(figures),
         tables.size(figures, output),
         tables.rivals(figures, output),
-        tables.stability(steps),
+        tables.stability(figures),
         _notes(),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -77,7 +77,7 @@ def lay_out(value: Any, indent: str = "") -> str:
 
 def _goals(found: list[dict[str, Any]]) -> str:
     rows = [(g["asks"], g["measured"], goals.Goal(**g).verdict) for g in found]
-    return "## Goals\n\n" + table(("goal", "measured", "verdict"), rows)
+    return f"## Goals\n\n{fill(words.WORDS)}\n\n" + table(("goal", "measured", "verdict"), rows)
 
 
 def _how(figures: dict[str, Any]) -> str:
@@ -85,11 +85,9 @@ def _how(figures: dict[str, Any]) -> str:
     not_run = [name for name in STEPS if name not in steps]
     minutes = ", ".join(f"{name} {steps[name]['seconds'] / 60:.1f}" for name in STEPS if name in steps)
     machines = dict.fromkeys(step["ran_on"] for step in steps.values())
-    steps_of = "the default number of" if s["train_steps"] is None else f"{s['train_steps']:,}"
+    steps_of = f"{s['train_steps'] or TrainOptions().steps:,} steps"
     if s["held_out_steps"] is not None:
-        steps_of += f" steps, without a group of tasks with {s['held_out_steps']:,}"
-    else:
-        steps_of += " steps"
+        steps_of += f", without a group of tasks with {s['held_out_steps']:,},"
     about = (
         f"{len(s['tasks'])} tasks. Of each at most {s['train_rows']:,} training, {s['validation_rows']:,} validation and "
         f"{s['test_rows']:,} test rows, samples fixed once (seed 0): the same rows for all that is compared, the training "
@@ -99,9 +97,8 @@ def _how(figures: dict[str, Any]) -> str:
         "or on standardised floats, its strength chosen on validation rows. All choices are made on "
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
         f"this mean over seeds ({_seeds(s['seeds'])}; of rivals and encoders trained on all tasks "
-        f"{_seeds(s['rival_seeds'])}). Where "
-        "nothing is drawn (frozen base, all rows) there is one run and no ±; the sampling error of the test rows is not in it"
-        f"{_sampling_error(figures)}."
+        f"{_seeds(s['rival_seeds'])}). Where there is no ± there is one run, or one draw (the frozen base on all rows, what "
+        f"is of one encoder). The sampling error of the test rows is not in it{_sampling_error(figures)}."
     )
     lines = [
         "## How it was measured",
@@ -113,7 +110,7 @@ def _how(figures: dict[str, Any]) -> str:
             f"they are trained with {steps_of} and else as `train-encoder` does"
             + (", with unlabelled prose beside the tasks." if s["unlabelled"] else ".")
         ),
-        bullet(f"Machine: {' and '.join(machines) or '–'}."),
+        bullet(f"Machine: {' and '.join(machines) or '–'}; models run on {s['device']} in {s['precision']}."),
         bullet(
             f"Minutes by the clock that a step's work took, beside whatever else ran: {minutes or 'none was run'}. "
             "What several share may be counted with each."
@@ -122,7 +119,7 @@ def _how(figures: dict[str, Any]) -> str:
     if "trained" in steps:
         groups = "; ".join(", ".join(group) for group in steps["trained"]["plan"])
         lines.insert(
-            -2, bullet(f"Held out together, so that nothing of a tested task's kind was seen: {groups}. {_KINDS_TEXT}")
+            -2, bullet(f"Held out together, so that no near sibling of a tested task was seen: {groups}. {words.KINDS}")
         )
     if kept := {name: steps[name]["kept"] for name in STEPS if "kept" in steps.get(name, ())}:
         lines.append(bullet(f"Kept from an earlier page, not measured again for this one: {_kept(kept, s)}."))
@@ -178,13 +175,6 @@ def _sampling_error(figures: dict[str, Any]) -> str:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]} alone" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-
-
-_KINDS_TEXT = (
-    "`movie_reviews_long` is film sentiment as well and goes with sst2; `tweet_sentiment`, opinions in another kind of text, "
-    "stays in when they are out, and they when it is out. The frozen encoder's thresholds are means over training texts of all "
-    "tasks, those of an encoder without a group over texts of the other tasks alone, which is a little harder."
-)
 
 
 def _notes() -> str:

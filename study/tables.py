@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import goals, plots
+from study import goals, plots, words
 from study.measure import ALL_LAYERS, CODES, LAST_LAYER, ROTATED_BITS
 from study.records import Record, by_task, mean, percent, percent_mean, select
 
@@ -93,8 +92,11 @@ def _few_shot(full: list[Record], few: list[Record]) -> str:
                 name = "task left out" if encoder == "left out" else encoder
                 rows.append((f"{name}, {code}", *cells, percent_mean(mean(all_rows, tasks))))
     return (
-        f"Few examples, mean of the {len(tasks)} single-label tasks (all layers; bits of the frozen base not rotated; so many "
-        "examples a class in all, three quarters to fit on and one quarter to choose the strength):\n\n"
+        fill(
+            f"Few examples, mean of the {len(tasks)} single-label tasks (all layers; bits of the frozen base not rotated; at "
+            "most so many examples a class, as some have fewer: three quarters to fit on, one quarter to choose the strength):"
+        )
+        + "\n\n"
         + table(("encoder", *(f"{count} a class" for count in shots), "all rows"), rows)
     )
 
@@ -123,11 +125,13 @@ def pooling(figures: dict) -> str:
             about += ", which favours this one. `trained so`: trained with that pooling."
         else:
             about += "; that favours this pooling, as none was trained with another."
+        about += f" It is one encoder, of seed {s['rival_seeds'][0]}."
+    about += " All bits are cut at the mean of each dimension, none after a rotation."
     return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
 
 
 def size(figures: dict, output: Path) -> str:
-    steps = figures["steps"]
+    steps, s = figures["steps"], figures["settings"]
     head = "## 3. Size of code"
     frozen, trained = (goals.records_of(steps, name) for name in ("size", "trained_size"))
     both = [(name, records) for name, records in (("frozen", frozen), ("multi-task", trained)) if records]
@@ -139,14 +143,22 @@ def size(figures: dict, output: Path) -> str:
         for size, method in pairs
     ]
     drawn = plots.size(both, output / "results-size.svg")
-    rows_used = figures["settings"]["size_rows"]
-    several = len({r["seed"] for r in trained}) > 1
-    seeds = " Projections were learned with every seed, all else is of the first." if several else ""
+    about = (
+        f"Mean over the tasks, heads on at most {s['size_rows']:,} training rows. Every code is of all layers where no other "
+        "is named. Thresholds and rotations are fitted on the first training rows of each task, in section 1 on others, so "
+        "the same code differs by a few tenths of a point between the two."
+    )
+    if trained:
+        seeds = sorted({record["seed"] for record in trained})
+        about += f" `multi-task`: one encoder, of seed {seeds[0]}"
+        about += (
+            f"; with learned projections one each of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."
+        )
     return "\n\n".join(
         [
             head,
-            f"Mean over the tasks, heads on at most {rows_used:,} training rows. Codes are fitted on "
-            f"training rows of all tasks. Every code is of all layers where no other is named.{seeds}",
+            fill(about),
+            "\n".join(map(bullet, words.CODES)),
             _picture(drawn, "accuracy against bytes a document"),
             table(("bytes a document", "code", *(name for name, _ in both)), rows),
         ]
@@ -169,13 +181,13 @@ def rivals(figures: dict, output: Path) -> str:
         s = figures["settings"]
         tried = (
             f"Rates tried: {_list(s['rates'])} for fine-tuned models, {_list(s['student_rates'])} for students; at most "
-            f"{s['epochs']} epochs. Choices are made with the first seed."
+            f"{s['epochs']} epochs. Rates and layers are chosen with the first seed, the epoch in each training."
         )
         tried += _at_the_edge(rivals, s)
         trained_for = {record["task"] for record in select(rivals, rival="fine-tuned")}
         if left_out := [name for name in tasks if name not in trained_for]:
             tried += f" None was trained for {', '.join(left_out)}: long texts take longest."
-        parts += ["\n".join(map(bullet, _RIVALS_TEXT)), fill(tried), per_task(tasks, sources)]
+        parts += ["\n".join(map(bullet, words.RIVALS)), fill(tried), per_task(tasks, sources)]
     if costs:
         parts.append(_costs(costs))
         curves = [(costs["ours"] if name == ours else name, by_task(records)) for name, records in sources]
@@ -183,21 +195,6 @@ def rivals(figures: dict, output: Path) -> str:
             _picture(plots.costs(costs, curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T")
         )
     return "\n\n".join(parts)
-
-
-_RIVALS_TEXT = (
-    "**fine-tuned**: the base and a linear layer on the mean of its last layer, all weights trained for one task (AdamW, "
-    "warm-up, linear decay); rate and epoch chosen on validation rows.",
-    "**student**: three layers of the base, trained on labels and on the fine-tuned model's logits; layers, rate and epoch "
-    "chosen on validation rows.",
-    "**sentence embedding**: the frozen base's mean of the last layer, scaled to length one, and logistic regression, in "
-    "float.",
-    "**TF-IDF**: words and pairs of words, or groups of letters, of the whole text, which is not cut, and logistic "
-    "regression; chosen on validation rows.",
-    "**label names**: a zero-shot head on the frozen encoder's bits, as `zero-shot-head` makes it, with training texts but "
-    "none of their labels; tasks with several labels a text, or whose labels are pictures, have none.",
-    "**label names alone**: the same without a text.",
-)
 
 
 def _at_the_edge(rivals: list[Record], s: dict[str, Any]) -> str:
@@ -225,28 +222,36 @@ def _costs(costs: dict[str, Any]) -> str:
         even, most = costs["break_even"].get(name), costs["cheaper_up_to"].get(name)
         shown = "never" if even is None else f"{even} on"
         shown = "" if name == costs["ours"] else shown if most is None else f"1 to {most:,}"
-        rows.append(
-            (name, f"{1000 * model['shared']:.3f}", f"{1000 * model['each']:.4f}", f"{one:.2f}", f"{ten:.2f}", shown)
-        )
-    columns = ("", "shared, ms", "each task, ms", "1 task, ms", "10 tasks, ms", "we are cheaper from … tasks")
+        rounds = _in_rounds(costs["by_round"].get(name, ()))
+        times = (f"{1000 * model['shared']:.3f}", f"{1000 * model['each']:.4f}", f"{one:.2f}", f"{ten:.2f}")
+        rows.append((name, *times, shown, rounds))
+    times = (f"{what}, ms" for what in ("shared", "each task", "1 task", "10 tasks"))
+    columns = ("", *times, "we are cheaper: tasks", "in single rounds")
     about = (
         f"Cost a document, measured in one run of {costs['rounds']} interleaved rounds on {costs['documents']:,} documents of "
         f"all tasks ({costs['machine']}). Fine-tuned models and students run on our own packed encoder, so the gap is not one "
         "of implementation. A shared part is paid once, whatever the number of tasks. Ten tasks cost "
-        f"{costs['ten_over_one']:.3f} times one. From round to round the encoder's time varied by {_spread(costs):.0%}: gaps "
-        "of that size are none."
+        f"{costs['ten_over_one']:.3f} times one. Times are medians; the last column says in how many rounds, taken alone, "
+        "which number of tasks makes us cheaper, as times vary: where rounds disagree the two cost about the same."
     )
     return f"{fill(about)}\n\n{table(columns, rows)}"
 
 
-def _spread(costs: dict[str, Any]) -> float:
-    """Return how far the encoder's rounds lie apart, as a share of their median."""
-    rounds = costs["round_seconds"]["encoder"]
-    return (max(rounds) - min(rounds)) / statistics.median(rounds)
+def _in_rounds(rounds: Sequence[dict[str, Any]]) -> str:
+    """Count what single rounds say."""
+    said = [
+        f"{one['break_even']} on"
+        if one["break_even"] is not None
+        else "never"
+        if one["cheaper_up_to"] is None
+        else "at first"
+        for one in rounds
+    ]
+    return ", ".join(f"{words} ({said.count(words)})" for words in sorted(set(said)))
 
 
-def stability(steps: dict) -> str:
-    found = steps.get("stability")
+def stability(figures: dict) -> str:
+    found = figures["steps"].get("stability")
     head = "## 5. Stability"
     if not found:
         return f"{head}\n\nNot measured."
@@ -258,15 +263,15 @@ def stability(steps: dict) -> str:
     ]
     parts = [
         head,
-        f"The frozen encoder against {found['reference']}; heads fitted on bits as the other tables' are.",
+        f"The frozen encoder, rotated, against {found['reference']}; heads fitted on bits as the other tables' are.",
         table(("against the reference", "documents", "bits that differ", "labels that differ", ""), rows),
     ]
     if found["records"]:
-        parts.append(_long(found["records"]))
+        parts.append(_long(found["records"], figures["settings"]))
     return "\n\n".join(parts)
 
 
-def _long(records: list[Record]) -> str:
+def _long(records: list[Record], s: dict[str, Any]) -> str:
     readings = dict.fromkeys(record["reading"] for record in records)
     tasks = dict.fromkeys(record["task"] for record in records)
     rows = []
@@ -279,7 +284,11 @@ def _long(records: list[Record]) -> str:
             cells += [percent(by_task(select(here, code=code)).get(task)) for code in ("floats", "bits")]
         rows.append((reading, *cells))
     columns = ["long texts", *(f"{task}, {what}" for task in tasks for what in ("tokens read", "floats", "bits"))]
-    return "Long texts, frozen encoder:\n\n" + table(columns, rows)
+    about = (
+        f"Long texts, frozen encoder, bits not rotated, on at most {s['long_rows']:,} training and test rows a task, hence not "
+        "the figures of section 1; tokens read: the mean of 100 test texts."
+    )
+    return f"{fill(about)}\n\n{table(columns, rows)}"
 
 
 def _picture(drawn: str, about: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.costs import break_even, cheaper_up_to, cost
+from study.costs import break_even, by_round, cheaper_up_to, cost
 
 OURS = {"shared": 7.0, "each": 0.01}
 
@@ -40,3 +40,12 @@ def test_a_rival_that_is_dearer_at_first_is_cheaper_from_some_number_of_tasks_on
     if tasks is not None:
         assert cost(OURS, tasks - 1) <= cost(rival, tasks - 1)
         assert cost(OURS, tasks + 1) > cost(rival, tasks + 1)
+
+
+def test_every_round_alone_has_its_verdict():
+    seconds = {"encoder": [7.0, 3.03, 5.03], "fine-tuned": [6.0, 6.0, 6.0], "student": [4.0, 4.0, 4.0]}
+    seconds |= {"heads": [3.2, 3.2, 3.2], "float heads": [0.0, 0.0, 0.0], "TF-IDF": [1.0, 1.0, 1.0]}
+    found = by_round(seconds, documents=10, tasks=2)
+    assert [one["break_even"] for one in found["student"]] == [2, 1, 2]
+    assert [one["break_even"] for one in found["sentence embedding"]] == [None] * 3
+    assert [one["cheaper_up_to"] for one in found["sentence embedding"]] == [None, 59, 19]

@@ -233,8 +233,7 @@ def test_costs_are_a_documents_and_a_tasks(study, monkeypatch):
             contender.run()
         return SimpleNamespace(
             absent={},
-            seconds={name: [value] * rounds for name, value in seconds.items()},
-            per_second=lambda name, documents: documents / seconds[name],
+            seconds={name: [value * factor for factor in (2, 1, 1)] for name, value in seconds.items()},
         )
 
     monkeypatch.setattr(costs, "interleave", interleave)
@@ -254,8 +253,9 @@ def test_costs_are_a_documents_and_a_tasks(study, monkeypatch):
         "sentence embedding": {"shared": pytest.approx(5 / documents), "each": pytest.approx(each["float"])},
         "TF-IDF": {"shared": 0.0, "each": pytest.approx(9 / documents / tasks)},
     }
-    assert found["round_seconds"]["encoder"] == [8.0] * study.settings.rounds
+    assert found["round_seconds"]["encoder"] == [16.0, 8.0, 8.0]
     assert found["break_even"]["student"] == 3
+    assert [one["break_even"] for one in found["by_round"]["student"]] == [3, 3, 3]
     assert found["ten_over_one"] == pytest.approx((8 + 60 / 32 / tasks) / (8 + 6 / 32 / tasks))
 
 

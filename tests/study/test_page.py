@@ -70,7 +70,7 @@ def results(seen: float = 0.90, unseen: float = 0.86, unseen_gap: float = 0.0) -
             },
             "break_even": {"student": 2},
             "cheaper_up_to": {"student": None},
-            "round_seconds": {"encoder": [2.0, 2.2, 2.1]},
+            "by_round": {"student": [{"break_even": 2, "cheaper_up_to": None}] * 3},
             "ten_over_one": 1.001,
             "documents": 10,
             "rounds": 2,
@@ -127,13 +127,13 @@ def test_steps_that_were_not_run_are_not_measured(settings):
     text = write(settings, {})
     assert text.count("| not measured |") == 7
     assert "**Not run: frozen (" in text
-    assert "Machine: –." in text
+    assert "Machine: –; models run on auto in auto." in text
     for number in range(1, 6):
         assert "Not measured." in text.split(f"\n## {number}. ")[1].split("\n## ")[0]
 
 
 def test_page_names_every_machine_that_steps_ran_on(settings):
-    assert "Machine: a machine and another machine." in write(settings, results())
+    assert "Machine: a machine and another machine; models run on auto in auto." in write(settings, results())
 
 
 def test_page_holds_no_path_of_the_machine(settings):
@@ -187,10 +187,21 @@ def test_costs_say_up_to_which_number_of_tasks_a_dearer_rival_is_dearer(settings
     found["costs"]["models"]["sentence embedding"] = {"shared": 0.0071, "each": 0.9e-6}
     found["costs"]["break_even"]["sentence embedding"] = None
     found["costs"]["cheaper_up_to"]["sentence embedding"] = 1000
+    found["costs"]["by_round"]["sentence embedding"] = [
+        {"break_even": None, "cheaper_up_to": most} for most in (900, None, 1100)
+    ]
     text = write(settings, found)
-    assert "| sentence embedding | 7.100 | 0.0009 | 7.10 | 7.11 | 1 to 1,000 |" in text
-    assert "| student | 0.000 | 4.0000 | 4.00 | 40.00 | 2 on |" in text
-    assert "the encoder's time varied by 10%" in text
+    assert "| sentence embedding | 7.100 | 0.0009 | 7.10 | 7.11 | 1 to 1,000 | at first (2), never (1) |" in text
+    assert "| student | 0.000 | 4.0000 | 4.00 | 40.00 | 2 on | 2 on (3) |" in text
+    assert "| from 2 on, by the medians and in each of 3 rounds | met |" in text
+
+
+def test_rounds_that_disagree_with_the_medians_are_named(settings):
+    found = results()
+    found["costs"]["by_round"]["student"] = [{"break_even": even, "cheaper_up_to": None} for even in (2, 3, None)]
+    text = write(settings, found)
+    assert "| from 2 on; in single rounds: 2, 3, never | met |" in text
+    assert "| 40.00 | 2 on | 2 on (1), 3 on (1), never (1) |" in text
 
 
 def test_accuracies_over_tasks_are_of_the_tasks_that_all_have():

@@ -63,11 +63,11 @@ def test_the_goal_of_1024_bits_is_judged_on_a_learned_projection_where_there_is_
         (judged,) = [g for g in all_goals({"trained_size": {"records": records}}) if "1,024 bits" in g.asks]
         return f"{judged.met}: {judged.measured}"
 
-    assert goal(*rotated) == "False: 78.0 against 80.0 on 1 tasks: -2.0 points (trained encoder, ITQ rotation)"
+    assert goal(*rotated) == "False: 78.0 against 80.0 on 1 tasks: -2.00 points (trained encoder, ITQ rotation)"
     said = goal(*rotated, *learned, *small)
     assert said.startswith(
-        "True: 79.0 against 79.4 on 1 tasks: -0.4 points (a projection learned with the encoder; -1.0 "
+        "True: 79.0 against 79.4 on 1 tasks: -0.40 points (a projection learned with the encoder; -1.00 "
     )
     other = learned[0] | {"seed": 1, "value": 0.5}  # has no floats of all layers to be compared with
-    assert "-1.0 against all layers' floats" in goal(*rotated, *learned, other)
+    assert "-1.00 against all layers' floats" in goal(*rotated, *learned, other)
     assert goal(*small).startswith("None")
