@@ -53,7 +53,7 @@ class Base:
         return {name: _sha256(self.folder / name) for name in self._files()}
 
     def config(self) -> dict:
-        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return _read_json(self.folder / "config.json")
 
     @property
     def pad_id(self) -> int:
@@ -65,7 +65,7 @@ class Base:
         if (self.folder / "model.safetensors").exists():
             weights = ["model.safetensors"]
         elif index.exists():
-            weights = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            weights = sorted(set(_read_json(index)["weight_map"].values()))
         else:
             raise EncoderError(
                 f"base model {self.id} has no safetensors weights in {self.folder}; other formats can run code "
@@ -78,6 +78,13 @@ class Base:
         if not tokenizer:
             raise EncoderError(f"base model {self.id} has no tokenizer files in {self.folder}")
         return ["config.json", *weights, *tokenizer]
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path} cannot be read: {error}") from None
 
 
 def find(base_id: str) -> Base:

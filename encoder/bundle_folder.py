@@ -54,13 +54,21 @@ def check_free(folder: Path) -> None:
 
     A bundle's files without a description are free as well: a killed write left them.
     """
+    check_writable(folder)
     try:
-        if folder.exists() and not folder.is_dir():
-            raise EncoderError(f"{folder} is a file; choose a folder")
         if folder.is_dir() and not (folder / DESCRIPTION_FILE).exists():
             left = {*FILES, *map(_temporary, FILES)}
             if any(path.name not in left for path in folder.iterdir()):
                 raise EncoderError(f"{folder} holds other files and no {DESCRIPTION_FILE}; choose an empty folder")
+    except OSError as error:
+        raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Raise EncoderError where `folder` is a file, may not be written to, or cannot be made."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise EncoderError(f"{folder} is a file; choose a folder")
         there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     except OSError as error:
         raise EncoderError(f"{folder} cannot be written: {error.strerror}") from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,32 @@ def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     if not exists(folder):
         return None
     path = folder / CHECKPOINT_FILE
+    with _told(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what to do about a damaged file."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
+        yield
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {folder} to begin again") from None
+        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {path.parent} to begin again") from None
+
+
+def check(folder: Path, run_id: str) -> None:
+    """Raise EncoderError where `folder` holds a checkpoint that is damaged or of a training with another `run_id`."""
+    if not exists(folder):
+        return
+    path = folder / CHECKPOINT_FILE
+    with _told(path), safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+        of_this, step = state["run_id"] == run_id, state["step"]
+    if not of_this:
+        raise EncoderError(
+            f"{folder} holds the checkpoint of a training with other rows or options, at step {step}; "
+            "give the command it was started with to go on, or remove that folder to begin again"
+        )
 
 
 def remove(folder: Path) -> None:

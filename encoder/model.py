@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
+from safetensors import SafetensorError
 
 from encoder.adapter import Adapter
 from encoder.base import EncoderError
@@ -40,6 +42,8 @@ def choose_device(device: str) -> torch.device:
         raise EncoderError(f"device {device} is not there: {torch.cuda.device_count()} CUDA devices found; use cpu")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise EncoderError("device mps is not there; use cpu")
+    if chosen.type == "cuda":  # torch reads it once, at a process's first product; training refuses kernels without it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return chosen
 
 
@@ -76,7 +80,8 @@ def load_model(
     (n, tokens, width).
 
     Raises:
-        EncoderError: a layer the model has not, weights its file has not, an encoder-decoder, an adapter that does not fit.
+        EncoderError: a layer the model has not, weights its file has not, a damaged file, an encoder-decoder, an adapter that
+            does not fit.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -84,14 +89,17 @@ def load_model(
     if getattr(config, "is_encoder_decoder", False):
         raise EncoderError(f"the model in {folder} is an encoder-decoder; choose an encoder or a decoder model")
     with _without_progress_bars():
-        model, found = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        try:
+            model, found = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except SafetensorError as error:
+            raise EncoderError(f"the model's weights in {folder} cannot be read: {error}") from None
     layers = config.num_hidden_layers
     if top_layer > layers:
         raise EncoderError(f"layer {top_layer} is asked for but the model in {folder} has {layers} layers")

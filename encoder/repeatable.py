@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import torch
@@ -13,7 +12,8 @@ import torch
 def repeatable(device: torch.device) -> Iterator[None]:
     """Leave torch's random state as it was, and take kernels whose sums have a fixed order where there are some.
 
-    On a GPU only the strict setting makes attention's gradients such; cuDNN's has none, and plans anew for every shape.
+    On a GPU only the strict setting makes attention's gradients such; cuDNN's has none, and plans anew for every shape. It
+    wants what `encoder.model.choose_device` sets for cuBLAS.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -21,8 +21,6 @@ def repeatable(device: torch.device) -> Iterator[None]:
     on_gpu = device.type == "cuda"
     devices = [device.index or 0] if on_gpu else []
     cudnn = torch.backends.cuda.cudnn_sdp_enabled()
-    if on_gpu:  # read once, at the first product
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with torch.random.fork_rng(devices), torch.enable_grad():
         torch.use_deterministic_algorithms(True, warn_only=not on_gpu)
         torch.backends.cuda.enable_cudnn_sdp(cudnn and not on_gpu)

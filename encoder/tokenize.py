@@ -141,8 +141,12 @@ def slices(texts: list[str], characters: int = SLICE_CHARACTERS) -> Iterator[lis
 def _load(folder: Path) -> tokenizers.Tokenizer:
     import tokenizers
 
-    if (folder / "tokenizer.json").exists():
-        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = folder / "tokenizer.json"
+    if path.exists():
+        try:
+            return tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers has no class of its own for it
+            raise EncoderError(f"{path} cannot be read: {error}") from None
     from transformers import AutoTokenizer  # converts a slow tokenizer's files; several seconds to import
 
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)

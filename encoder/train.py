@@ -88,6 +88,9 @@ def train(
     found = raw.find_base()
     short = _cut_short(raw, options.train_tokens)
     _check_passes(short.max_tokens, options)
+    run_id = _run_id(raw, settings, tasks, unlabelled, sample, half, chosen, options)
+    if checkpoint_folder is not None:
+        checkpoint.check(checkpoint_folder, run_id)
     tokenizer = Tokenizer(found.folder, short.max_tokens, short.prefix, short.long_texts, 0, found.pad_id)
     with repeatable(chosen):
         # The reference precision, as in `make`.
@@ -102,7 +105,6 @@ def train(
             _start(student, tasks, features, frozen, options)
             del frozen  # a base model of its own
         trainer = Trainer(student, tokenizer, tasks, unlabelled, options)
-        run_id = _run_id(raw, settings, tasks, unlabelled, sample, half, chosen, options)
         try:
             trainer.run(checkpoint_folder, run_id, report)
             untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)

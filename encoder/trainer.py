@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from encoder import checkpoint, sampling
-from encoder.base import Diverged, EncoderError
+from encoder.base import Diverged
 from encoder.batch_loss import BatchLoss
 from encoder.student import Student
 from encoder.tasks import Task
@@ -78,14 +78,15 @@ class Trainer:
     def run(self, folder: Path | None, run_id: str, report: Callable[[Progress], None]) -> None:
         """Train to the end, or until the validation score no longer rises; the student ends in its best state.
 
-        Goes on from the checkpoint in `folder`, where there is one.
+        Goes on from the checkpoint in `folder`, where there is one; that it is of this training `checkpoint.check` says.
 
         Raises:
-            EncoderError: the checkpoint is of another training; a loss that is no number.
+            EncoderError: a damaged checkpoint.
+            Diverged: a loss that is no number.
         """
         options = self._options
         if folder is not None:
-            self._resume(folder, run_id)
+            self._resume(folder)
         if self.step:
             report(Progress(self.step, options.all_steps, {}, {}, math.nan, math.nan))
         lengths = np.split(self._windows.lengths, self._first_row[1:-1])
@@ -172,16 +173,11 @@ class Trainer:
         fields = {"run_id": run_id, "step": self.step, "best_step": self.best_step}
         return fields | {"history": self.history, "sums": self._loss.sums}
 
-    def _resume(self, folder: Path, run_id: str) -> None:
+    def _resume(self, folder: Path) -> None:
         found = checkpoint.read(folder)
         if found is None:
             return
         tensors, state = found
-        if state["run_id"] != run_id:
-            raise EncoderError(
-                f"{folder} holds the checkpoint of a training with other rows or options, at step {state['step']}; "
-                "give the command it was started with to go on, or remove that folder to begin again"
-            )
         by_kind: dict[str, dict[str, torch.Tensor]] = {}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")

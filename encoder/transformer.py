@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch.nn import functional
 
 from encoder.adapter import Adapter
+from encoder.base import EncoderError
 from encoder.model import merge
 
 # Queries, keys, values (tokens, heads, size) in, (tokens, heads, size) out: attention within each text.
@@ -202,7 +204,11 @@ def load(
         return None
     from safetensors.torch import load_file
 
-    tensors = {name.removeprefix(about.family.prefix): tensor.float() for name, tensor in load_file(path).items()}
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(f"{path} cannot be read: {error}") from None
+    tensors = {name.removeprefix(about.family.prefix): tensor.float() for name, tensor in found.items()}
     if not about.weights(top_layer) <= tensors.keys():
         return None  # files of old versions name weights in other words: transformers knows them
     if adapter is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from encoder.settings import BundleSettings, Rotation
-from pipelines.options import Parser, add_shared, count, local_path
+from pipelines.options import OptionError, Parser, add_shared, count, local_path
 
 
 def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
@@ -45,9 +45,16 @@ def add_bundle_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def bundle_settings(options: argparse.Namespace) -> BundleSettings:
-    """Gather what `add_bundle_arguments` and --output say."""
+    """Gather what `add_bundle_arguments` and --output say.
+
+    Raises:
+        OptionError: a name that cannot be written, as bytes that are no UTF-8.
+    """
+    name = options.name or Path(options.output).resolve().name
+    if not name.isprintable():
+        raise OptionError(f"the encoder's name {name!a} cannot be written; give another --name")
     return BundleSettings(
-        name=options.name or Path(options.output).resolve().name,
+        name=name,
         base=options.base,
         layers=tuple(options.layers),
         positions=tuple(options.pooling),

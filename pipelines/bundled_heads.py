@@ -103,8 +103,8 @@ def _table(made: list[Head], model: encoder.Encoder) -> str:
     lines += [
         "",
         "`fine_sentiment` and `sentiment` are of the same sentences. `offensive` was fitted on posts that are offensive by",
-        "nature; like every head it gives back the judgements, and the biases, of the people who labelled its data. Of the test",
-        "texts of `opinion_polarity`, short phrases, 27 % stand word for word among its training texts too: its figure flatters it.",
+        "nature; like every head it gives back the judgements, and the biases, of the people who labelled its data. Of",
+        "`opinion_polarity`'s test texts, short phrases, 27 % are also training texts, word for word: its figure flatters it.",
         "",
     ]
     return "\n".join(lines)

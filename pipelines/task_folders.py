@@ -39,6 +39,8 @@ def find_folders(names: Sequence[str]) -> list[Path]:
         for split in SPLITS:
             if not (folder / f"{split}.parquet").is_file():
                 raise DataError(f"{name} holds no {split}.parquet; a task needs a training and a validation split")
+        if not folder.name.isprintable():  # as bytes that are no UTF-8 are not
+            raise DataError(f"the task folder {name!a} has a name that cannot be written; rename it")
         if folder.name in folders:
             other = folders[folder.name]
             where = "" if other == folder else f" ({other} and {folder}); rename one of the folders"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoder import Bundle
-from encoder.bundle_folder import check_free
+from encoder.bundle_folder import check_free, check_writable
 from encoder.tasks import Task
 from pipelines.bundle_options import bundle_settings
 from pipelines.cli import main_of
@@ -35,6 +35,8 @@ def run(argv: Sequence[str]) -> Bundle:
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
     check_free(output)
+    checkpoint_folder = output.with_name(f"{output.name}.training")
+    check_writable(checkpoint_folder)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
     for task in tasks:
         kind = task.kind if task.kind == "regression" else f"{task.kind}, {len(task.classes)} classes"
@@ -47,7 +49,6 @@ def run(argv: Sequence[str]) -> Bundle:
     from encoder import checkpoint  # loads torch: only once the files are known to be good
     from encoder.train import train
 
-    checkpoint_folder = output.with_name(f"{output.name}.training")
     bundle = train(
         bundle_settings(options),
         tasks,

@@ -23,7 +23,7 @@ from study.rivals_finetune import Recipe, train
 from study.scoring import NO_ENCODER, figures, measure_scores
 from study.tasks import Labelled
 
-CLASSIFIER = Step("classifier", 1)
+CLASSIFIER = Step("classifier", 2)
 ZERO_SHOT = Step("zero-shot", 1)
 FINE_TUNED, STUDENT = "fine-tuned", "student"
 # Passes over a text that one training step costs, against one forward pass.
@@ -54,7 +54,7 @@ def _trainings(study: Study) -> list[Record]:
     for task in _trained_for(study).values():
         chosen: dict[str, Recipe] = {}
         for seed in settings.rival_seeds:
-            teacher: np.ndarray | None = None
+            teacher: tuple[Recipe, np.ndarray] | None = None
             for role in (FINE_TUNED, STUDENT):
                 recipes = list(_recipes(study, role, seed))
                 if role in chosen:
@@ -65,7 +65,7 @@ def _trainings(study: Study) -> list[Record]:
                 found = measure_logits(task, logits)
                 how = {"layers_kept": recipe.layers, "rate": recipe.rate, "epoch": int(logits["scores"].argmax()) + 1}
                 records.append(_record(task, role, seed, found | {"recipe": how}))
-                teacher = logits["train"]
+                teacher = recipe, logits["train"]
     return records
 
 
@@ -90,23 +90,27 @@ def _recipes(study: Study, role: str, seed: int) -> Iterator[Recipe]:
 
 
 def _classifier(
-    study: Study, task: Labelled, role: str, recipe: Recipe, teacher: np.ndarray | None, progress: Progress
+    study: Study,
+    task: Labelled,
+    role: str,
+    recipe: Recipe,
+    teacher: tuple[Recipe, np.ndarray] | None,
+    progress: Progress,
 ) -> dict[str, np.ndarray]:
     settings = study.settings
     label = f"{role}-{task.name}-{recipe.seed}-{recipe.rate:g}-{'+'.join(map(str, recipe.layers))}"
     recipe_key = dataclasses.asdict(recipe)
     inputs = {"task": task.digest, "recipe": recipe_key, "base": study.base_hashes, "max_tokens": settings.max_tokens}
-    inputs |= {"device": settings.device, "precision": settings.precision}
-    if role == STUDENT:
-        inputs["rates_of_teacher"] = settings.rates
-    else:
-        teacher = None
+    inputs |= {"device": settings.device, "precision": settings.precision, "classes": task.classes}
+    taught = None
+    if role == STUDENT and teacher is not None:
+        inputs["teacher"], taught = dataclasses.asdict(teacher[0]), teacher[1]
 
     def make() -> dict[str, np.ndarray]:
         device = choose_device(settings.device)
         half = choose_precision(settings.precision, device).itemsize == 2
         folder = find(settings.base).folder
-        return train(folder, task, recipe, settings.max_tokens, device, half, teacher)
+        return train(folder, task, recipe, settings.max_tokens, device, half, taught)
 
     with progress.part(label, _work(task, recipe)):
         return study.cache.arrays(CLASSIFIER, label, inputs, make)

@@ -57,12 +57,13 @@ def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _key(study: Study, step: str) -> str:
-    """Return a hash of settings, rows and the defaults of training, and for the rivals of which tasks they are trained for."""
+    """Return a hash of settings, rows, base model, training defaults, and, for rivals, the tasks they are trained for."""
     decisive = [
         study.settings.decisive(),
         {name: task.digest for name, task in study.tasks.items()},
         digest([], study.unlabelled),
         dataclasses.asdict(TrainOptions()),
+        study.base_hashes,
     ]
     if step == "rivals":
         decisive.append(sorted(set(study.settings.rival_tasks) & set(study.tasks)))

@@ -56,8 +56,9 @@ def test_no_checkpoint_is_none(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"half", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
 def test_a_damaged_checkpoint_says_what_to_remove(tmp_path, content):
     (tmp_path / checkpoint.CHECKPOINT_FILE).write_bytes(content)
-    with pytest.raises(EncoderError, match=f"is damaged .* remove {tmp_path} to begin again"):
-        checkpoint.read(tmp_path)
+    for read in (checkpoint.read, lambda folder: checkpoint.check(folder, "run")):
+        with pytest.raises(EncoderError, match=f"is damaged .* remove {tmp_path} to begin again"):
+            read(tmp_path)
 
 
 def test_removing_takes_the_folder_only_where_it_is_empty(tmp_path):

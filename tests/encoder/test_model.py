@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 import shutil
 
 import pytest
@@ -7,7 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from encoder import EncoderError
+from encoder.calibrate import make
 from encoder.model import choose_device, choose_precision, load_model
+from encoder.settings import BundleSettings
+from tests.conftest import random_texts
 
 
 def test_layers_above_the_pooled_ones_are_not_computed(tiny_base):
@@ -49,6 +54,36 @@ def test_a_file_that_lacks_weights_is_refused_not_filled_with_random_numbers(tin
 def test_a_device_that_is_not_there_is_refused(device, message):
     with pytest.raises(EncoderError, match=message):
         choose_device(device)
+
+
+def test_a_gpu_is_set_up_for_repeatable_sums_before_its_first_product(monkeypatch):
+    """torch reads the setting once a process: a training after an encoding would find it too late."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    choose_device("cpu")
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    choose_device("cuda:0")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    choose_device("cuda")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_damaged_file_of_a_base_is_named(tiny_base, tmp_path, name):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    path = tmp_path / "base" / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(EncoderError, match=f"{re.escape(str(path))} cannot be read: "):
+        make(BundleSettings("mine", str(tmp_path / "base"), max_tokens=32), random_texts(80))
+
+
+def test_damaged_weights_of_another_family_are_named(tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"half of it")
+    with pytest.raises(EncoderError, match=r"weights in .*base cannot be read"):
+        load_model(tmp_path / "base", 3, torch.device("cpu"), torch.float32)
 
 
 def test_auto_takes_bfloat16_only_where_the_processor_has_it(monkeypatch):

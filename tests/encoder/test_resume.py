@@ -48,6 +48,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(tiny_base, tmp_pat
     monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
     with pytest.raises(Killed):
         quick(tiny_base, checkpoint_folder=tmp_path / "c", report=killed_at(5))
+    monkeypatch.setattr("encoder.train.Encoder", None)  # before anything is encoded
     with pytest.raises(EncoderError, match=r"with other rows or options, at step 4; .* remove that folder"):
         quick(tiny_base, checkpoint_folder=tmp_path / "c", **change)
 

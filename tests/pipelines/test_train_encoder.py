@@ -242,6 +242,20 @@ def test_an_output_that_holds_other_files_is_refused_before_training(tasks, tiny
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_checkpoints_that_could_not_be_written_are_told_before_training(tasks, tiny_base, tmp_path, capsys):
+    (tmp_path / "mine.training").write_text("a file")
+    assert "mine.training is a file" in refused(capsys, command(tasks, tiny_base, tmp_path / "mine"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.training"]
+
+
+def test_names_that_cannot_be_written_are_told_before_training(tasks, tiny_base, tmp_path, capsys):
+    said = refused(capsys, command(tasks, tiny_base, tmp_path / "caf\udce9"))
+    assert said.endswith("the encoder's name 'caf\\udce9' cannot be written; give another --name")
+    shutil.copytree(tasks / "held", tmp_path / "caf\udce9")
+    said = refused(capsys, command(tmp_path, tiny_base, tmp_path / "mine", names=["caf\udce9"]))
+    assert "caf\\udce9' has a name that cannot be written; rename it" in said
+
+
 def test_a_checkpoint_of_another_command_is_refused(tasks, tiny_base, tmp_path, capsys, monkeypatch):
     arguments = command(tasks, tiny_base, tmp_path / "mine", "--checkpoint_steps", "2")
 

@@ -179,7 +179,9 @@ def test_rivals_take_their_best_recipe_on_validation_and_students_the_best_teach
     asked = []
 
     def classifier(study, task, role, recipe, teacher, progress):
-        asked.append((role, recipe.seed, recipe.rate, None if teacher is None else float(teacher[0, 0])))
+        asked.append(
+            (role, recipe.seed, recipe.rate, None if teacher is None else teacher[0].rate + float(teacher[1][0, 0]))
+        )
         scores = np.array([0.1, 0.8 if recipe.rate == best[role] else 0.3])
         mark = np.full((1, 2), recipe.rate + recipe.seed, np.float32)
         return {"scores": scores, "train": mark, "validation": mark, "test": mark}
@@ -192,7 +194,7 @@ def test_rivals_take_their_best_recipe_on_validation_and_students_the_best_teach
     ]  # fmt: skip
     assert {r["recipe"]["epoch"] for r in found} == {2}
     teachers = {(seed, teacher) for role, seed, _, teacher in asked if role == rivals.STUDENT}
-    assert sorted(teachers) == [(0, pytest.approx(2e-3)), (1, pytest.approx(1 + 2e-3))]
+    assert sorted(teachers) == [(0, pytest.approx(4e-3)), (1, pytest.approx(1 + 4e-3))]
     again = {rate for role, seed, rate, _ in asked if seed == 1 and role == rivals.FINE_TUNED}
     assert again == {2e-3}  # further seeds repeat what the first chose
 

@@ -10,6 +10,7 @@ import torch
 from heads.labels import to_targets
 from study import rivals, steps, tasks
 from study.context import Study
+from study.progress import Progress
 from study.rivals_finetune import Classifier, Recipe, batches, train
 from study.settings import Settings
 
@@ -47,6 +48,25 @@ def test_fine_tuning_learns_and_the_same_seed_gives_the_same_logits(name, tiny_d
         often = np.unique(targets, return_counts=True)[1].max() / targets.size
         assert (given == targets).mean() > often + 0.03
         assert set(rivals.measure_logits(task, logits)) == {"value", "macro_f1", "validation"}
+
+
+def test_classifiers_of_other_teachers_or_orders_of_classes_are_others(tiny_settings, monkeypatch):
+    study, made = Study(tiny_settings), []
+    monkeypatch.setattr(rivals, "train", lambda *given: made.append(given) or LOGITS)
+    quiet = Progress(lambda line: None, work=1)
+    one, other = Recipe((1,), 1e-3, 1, 0), Recipe((1,), 2e-3, 1, 0)
+    task = study.tasks["trec"]
+    turned = dataclasses.replace(task, classes=task.classes[::-1])
+
+    def classifier(task, role, teacher):
+        rivals._classifier(study, task, role, one, teacher, quiet)
+        return len(made)
+
+    assert [classifier(task, rivals.FINE_TUNED, None) for _ in range(2)] == [1, 1]
+    assert classifier(turned, rivals.FINE_TUNED, None) == 2
+    assert [classifier(task, rivals.STUDENT, (one, LOGITS["train"])) for _ in range(2)] == [3, 3]
+    assert classifier(task, rivals.STUDENT, (other, LOGITS["train"])) == 4
+    assert [given[-1] is None for given in made] == [True, True, False, False]
 
 
 def test_models_are_trained_for_the_tasks_asked_for_and_no_figure_depends_on_which(tiny_settings, monkeypatch):
