@@ -55,26 +55,26 @@ def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """
     if not exists(folder):
         return None
-    path = folder / CHECKPOINT_FILE
-    with _told(path), safe_open(path, framework="pt") as file:
+    with _opened(folder) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])  # noqa: SIM118
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say what to do about a damaged file."""
+def _opened(folder: Path) -> Iterator[Any]:
+    """Open the checkpoint in `folder`, and say what to do where it is damaged."""
+    path = folder / CHECKPOINT_FILE
     try:
-        yield
+        with safe_open(path, framework="pt") as file:
+            yield file
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {path.parent} to begin again") from None
+        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {folder} to begin again") from None
 
 
 def check(folder: Path, run_id: str) -> None:
     """Raise EncoderError where `folder` holds a checkpoint that is damaged or of a training with another `run_id`."""
     if not exists(folder):
         return
-    path = folder / CHECKPOINT_FILE
-    with _told(path), safe_open(path, framework="pt") as file:
+    with _opened(folder) as file:
         state = json.loads(file.metadata()["state"])
         of_this, step = state["run_id"] == run_id, state["step"]
     if not of_this:

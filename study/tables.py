@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -219,10 +220,14 @@ def _costs(costs: dict[str, Any]) -> str:
     rows = []
     for name, model in costs["models"].items():
         one, ten = (1000 * (model["shared"] + count * model["each"]) for count in (1, 10))
-        even, most = costs["break_even"].get(name), costs["cheaper_up_to"].get(name)
-        shown = "never" if even is None else f"{even} on"
-        shown = "" if name == costs["ours"] else shown if most is None else f"1 to {most:,}"
-        rounds = _in_rounds(costs["by_round"].get(name, ()))
+        shown = rounds = ""
+        if name != costs["ours"]:
+            most = costs["cheaper_up_to"][name]
+            shown = _when(costs["break_even"][name], most, f"1 to {most or 0:,}")
+            said = Counter(
+                _when(alone["break_even"], alone["cheaper_up_to"], "at first") for alone in costs["by_round"][name]
+            )
+            rounds = ", ".join(f"{words} ({count})" for words, count in sorted(said.items()))
         times = (f"{1000 * model['shared']:.3f}", f"{1000 * model['each']:.4f}", f"{one:.2f}", f"{ten:.2f}")
         rows.append((name, *times, shown, rounds))
     times = (f"{what}, ms" for what in ("shared", "each task", "1 task", "10 tasks"))
@@ -237,17 +242,11 @@ def _costs(costs: dict[str, Any]) -> str:
     return f"{fill(about)}\n\n{table(columns, rows)}"
 
 
-def _in_rounds(rounds: Sequence[dict[str, Any]]) -> str:
-    """Count what single rounds say."""
-    said = [
-        f"{one['break_even']} on"
-        if one["break_even"] is not None
-        else "never"
-        if one["cheaper_up_to"] is None
-        else "at first"
-        for one in rounds
-    ]
-    return ", ".join(f"{words} ({said.count(words)})" for words in sorted(set(said)))
+def _when(even: int | None, most: int | None, at_first: str) -> str:
+    """Say with how many tasks the shared encoder is cheaper."""
+    if even is not None:
+        return f"{even} on"
+    return "never" if most is None else at_first
 
 
 def stability(figures: dict) -> str:
