@@ -59,14 +59,14 @@ $(CORPUS): | $(STAMP)
 
 # About half an hour on one slow core; killed, it goes on where it was.
 encoder: $(STAMP)
-	$(PY) -m pipelines.train_encoder --name default --layers 0 1 2 3 4 5 6 --train_layers 3 \
+	$(PY) -m pipelines.models.train_encoder --name default --layers 0 1 2 3 4 5 6 --train_layers 3 \
 	  --tasks $(TASKS:%=$(DATA)/%) --unlabelled $(DATA)/gutenberg_paragraphs.parquet \
 	  --patience 0 \
 	  --output encoder/bundles/default
 
 # After `make encoder`: heads of another encoder are refused.
 heads: $(STAMP)
-	$(PY) -m pipelines.bundled_heads --data $(DATA)
+	$(PY) -m pipelines.models.bundled_heads --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo-store

@@ -10,7 +10,7 @@ import encoder
 import heads
 from benchmarks.harness import Table, in_thread, reason
 from encoder import bits as bit_packing
-from encoder.model import Precision
+from encoder.forward.model import Precision
 
 
 def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:

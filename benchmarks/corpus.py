@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from transforms.blocks import BlockLimits, ReadOptions, TextBlock
-from transforms.files import open_raw
-from transforms.records import read_blocks
+from transforms.filesystem.files import open_raw
+from transforms.plan import Shard, cut_shard, match_shards
+from transforms.readers.records import read_blocks
 from transforms.store import CutRules
-from transforms.units import Shard, cut_shard, match_shards
 
 READING = ReadOptions(id_field="id")
 

@@ -29,9 +29,9 @@ from benchmarks.random_model import SHAPES, Shape
 from benchmarks.rivals_gpu import BATCH_SIZES, best_rival
 from benchmarks.roofline import model_flops, plain_products, product_flops
 from encoder import Pooling, bits
-from encoder.ahead import ahead, cut_chunks
 from encoder.bundle import Bundle
 from encoder.encode import CHUNK_BATCHES
+from encoder.prefetch import ahead, cut_chunks
 from encoder.tokenize import Tokenizer
 
 OURS = "encode-once"

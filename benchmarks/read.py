@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from benchmarks import corpus
 from benchmarks.harness import Contender, Report, Timing, interleave
 from benchmarks.settings import Settings
-from transforms.units import Shard, match_shards
+from transforms.plan import Shard, match_shards
 
 OURS = "encode-once"
 KINDS = (".txt", ".jsonl", ".csv")

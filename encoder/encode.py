@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from encoder import bits as bit_packing
-from encoder import packed, transformer, varlen
-from encoder.ahead import ahead, cut_chunks
 from encoder.base import Base
 from encoder.bundle import Bundle
+from encoder.forward import packed, transformer, varlen
+from encoder.forward.model import Precision, choose_device, choose_precision, load_model
 from encoder.memory import return_free_memory
-from encoder.model import Precision, choose_device, choose_precision, load_model
+from encoder.prefetch import ahead, cut_chunks
 from encoder.projection import project
 from encoder.tokenize import Tokenizer, Windows, rows_that_fit
 

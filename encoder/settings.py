@@ -16,7 +16,7 @@ Rotation = Literal["layers", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class BundleSettings:
-    """Say what `encoder.calibrate.make` and `encoder.train.train` make.
+    """Say what `encoder.make.make` and `encoder.training.train.train` make.
 
     Attributes:
         name: for people.

@@ -38,8 +38,8 @@ def read_texts() -> dict[str, list[tuple[str, str]]]:
     """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
     # Here, not above: they import Beam, which warns of its missing extras until `guard` has set logging up.
     from transforms.blocks import BlockLimits, ReadOptions
+    from transforms.plan import Unit, cut_shard, match_shards
     from transforms.read import read_unit
-    from transforms.units import Unit, cut_shard, match_shards
 
     options = ReadOptions(id_field="id")
     texts = {}

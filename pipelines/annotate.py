@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from encoder import Bundle
     from heads import Head
     from pipelines.report import Summary
+    from transforms.plan import Plan
     from transforms.store import Store
-    from transforms.units import Plan
 
 
 _log = logging.getLogger(__name__)
@@ -61,13 +61,13 @@ def run_label(argv: Sequence[str]) -> Summary:
 
 def _run(argv: Sequence[str], command: str) -> Summary:
     options = parse_annotate(argv, command)  # answers --help before anything heavy is imported
-    from pipelines import planning, report
+    from pipelines import prepare, report
     from pipelines.runs import Run
 
     check_options(options.beam_args, annotate_parser(command))  # a mistyped option is said before anything is done
     check_runner(options.beam_args)
     prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
-    bundle, store, plan, heads = planning.prepare(options, command)
+    bundle, store, plan, heads = prepare.prepare(options, command)
     if options.dry_run:
         report.print_plan(plan, bundle, heads)
         return report.Summary(plan=plan.counts)
@@ -87,12 +87,12 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     with Run(store, command, argv) as record:
         store = record.store
         record.note(plan=plan.counts, encoder=bundle.fingerprint, heads={h.task: h.fingerprint for h in heads})
-        planning.keep_models(store, bundle, heads)
+        prepare.keep_models(store, bundle, heads)
         store.write_file(f"runs/{store.run_id}/plan.jsonl", plan.to_lines())
         for key, path, reason in plan.unreadable:
             store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
         counters = _execute(options, beam_options, bundle, store, plan, heads)
-        failures = planning.still_failed(store, bundle, heads)
+        failures = prepare.still_failed(store, bundle, heads)
         summary = report.summarize(counters, plan, heads, failures, options.max_reject_share)
         record.note(summary=summary.to_dict())
     print(report.format_summary(summary, store))
@@ -135,7 +135,7 @@ def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
     """
     bundle.find_base()
     if options.device not in ("auto", "cpu"):  # looking for another one imports torch
-        from encoder.model import choose_device
+        from encoder.forward.model import choose_device
 
         choose_device(options.device)
 
@@ -155,7 +155,7 @@ def build(
     memory does not grow with the corpus. A branch without units is left out.
     """
     import transforms
-    from pipelines.planning import reading_options
+    from pipelines.prepare import reading_options
     from transforms.encode import EncodeOptions
     from transforms.machine import installed
 
@@ -169,7 +169,7 @@ def build(
         bundle.base_id,
         installed(),
     )
-    units = pipeline | "PlanUnits" >> transforms.PlanUnits(store.path("runs", store.run_id, "plan.jsonl"))
+    units = pipeline | "ReadPlan" >> transforms.ReadPlan(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
         branch = transforms.EncodeAndLabel(store, reading, bundle.fingerprint, encoding, heads)
         if options.accelerator:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipelines.options import OptionError, annotate_parser
-from transforms import files
+from transforms.filesystem import files
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

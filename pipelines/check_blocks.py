@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from transforms.blocks import REJECT_SCHEMA, BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.layout import BlockName, Listing, codes_schema, labels_schema, read_metadata, shard_path_key
+from transforms.plan import Shard, Unit, cut_shard
 from transforms.store import DamagedBlock, Store
-from transforms.units import Shard, Unit, cut_shard
 
 _GOES_ON = "annotate goes on there, unless the shard has changed since (see status)"
 

@@ -21,14 +21,18 @@ COMMANDS = {
     "label": ("pipelines.annotate", "run_label", "the second half: stored codes to labels (no GPU, no text)"),
     "status": ("pipelines.status", "run", "say what a store holds, what is incomplete, what is stale"),
     "verify": ("pipelines.verify", "run", "read a store again and prove that it is whole"),
-    "train-head": ("pipelines.train_heads", "run", "fit a head for one more task from labelled rows"),
+    "train-head": ("pipelines.models.train_head", "run", "fit a head for one more task from labelled rows"),
     "zero-shot-head": (
-        "pipelines.zero_shot_head",
+        "pipelines.models.zero_shot_head",
         "run",
         "make a head from the names of its labels, without labelled rows",
     ),
-    "make-encoder": ("pipelines.make_encoder", "run", "make an encoder bundle from any Hugging Face encoder"),
-    "train-encoder": ("pipelines.train_encoder", "run", "train an encoder on labelled tasks, with its bits in view"),
+    "make-encoder": ("pipelines.models.make_encoder", "run", "make an encoder bundle from any Hugging Face encoder"),
+    "train-encoder": (
+        "pipelines.models.train_encoder",
+        "run",
+        "train an encoder on labelled tasks, with its bits in view",
+    ),
 }
 EXIT_USAGE = 2
 EXIT_SIGNAL = 128  # and the signal's number, as shells have it
@@ -128,10 +132,10 @@ def _is_the_users(error: Exception) -> bool:
     users = (
         ("encoder.base", "EncoderError"),
         ("heads.errors", "HeadError"),
-        ("pipelines.labelled", "DataError"),
+        ("pipelines.models.labelled", "DataError"),
         ("pipelines.options", "OptionError"),
         ("transforms.store", "StoreError"),
-        ("transforms.units", "InputError"),
+        ("transforms.plan", "InputError"),
     )
     classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
     return isinstance(error, classes) or getattr(error, "errno", None) in DISK_IS_FULL

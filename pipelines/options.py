@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from transforms import files
+from transforms.filesystem import files
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet")
 ALL_HEADS = "all"

@@ -8,10 +8,10 @@ import threading
 import time
 from types import TracebackType
 
-from transforms import files
+from transforms.filesystem import files
 from transforms.layout import BlockName, codes_folder, labels_folder, read_metadata
+from transforms.plan import Plan
 from transforms.store import Store
-from transforms.units import Plan
 
 _SECONDS_BETWEEN_LISTINGS = 0.5
 _LISTING_SHARE = 0.05  # of the time; a folder of many blocks takes long to list

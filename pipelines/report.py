@@ -7,8 +7,8 @@ from typing import Any
 
 from encoder import Bundle
 from heads import Head
+from transforms.plan import Plan
 from transforms.store import Store
-from transforms.units import Plan
 
 _GOES_ON = "annotate or encode goes on with them, unless their shards have changed since: see status"
 EXIT_UNITS_FAILED = 3

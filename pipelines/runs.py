@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from pipelines.report_page import lay_out
-from transforms import files
+from transforms.filesystem import files
 from transforms.machine import installed
 from transforms.store import Store, StoreError
 

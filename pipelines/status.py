@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
 from pipelines.options import BEAM_EPILOG, Parser, check_path
-from transforms import files
+from transforms.filesystem import files
 from transforms.layout import BlockName, Listing, read_metadata
 from transforms.store import Store, open_store, said_in_one_line
 

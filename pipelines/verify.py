@@ -19,12 +19,12 @@ from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_blocks import Checker, Damaged
 from pipelines.cli import main_of
 from pipelines.options import BEAM_EPILOG, FORMATS, Parser, check_path
-from pipelines.planning import find_encoder, reading_options
-from transforms import files
+from pipelines.prepare import find_encoder, reading_options
 from transforms.blocks import ReadOptions
+from transforms.filesystem import files
 from transforms.layout import Listing, read_metadata
+from transforms.plan import match_shards
 from transforms.store import Store, open_store, said_in_one_line
-from transforms.units import match_shards
 
 _THREADS = 4
 _Found = TypeVar("_Found")

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from encoder import EncoderError
-from encoder.model import choose_device
-from pipelines.labelled import DataError
+from encoder.forward.model import choose_device
+from pipelines.models.labelled import DataError
 from study import kept, page, steps
 from study.cache import StepError, write_text
 from study.context import Study

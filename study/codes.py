@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from encoder import bits as bit_packing
-from encoder.calibrate import iterative_quantisation, mean_thresholds
+from encoder.make import iterative_quantisation, mean_thresholds
 from encoder.projection import project, random_directions, rotation_within_layers
 
 Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (n, bytes) uint8 or floats float32 out

@@ -18,7 +18,7 @@ from benchmarks.harness import Report, Table
 from encoder import EncoderError
 from encoder.base import find
 from encoder.bundle import layer_count
-from pipelines.labelled import DataError
+from pipelines.models.labelled import DataError
 from study import encoders
 from study.cache import StepError
 from study.context import Study

@@ -14,9 +14,9 @@ from encoder import Bundle, Encoder
 from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
-from encoder.model import choose_device, choose_precision
+from encoder.forward.model import choose_device, choose_precision
 from encoder.projection import project
-from pipelines.labelled import draw_evenly, read_texts
+from pipelines.models.labelled import draw_evenly, read_texts
 from study import tasks as task_data
 from study.cache import Cache, Step
 from study.scoring import fit_and_measure

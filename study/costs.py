@@ -15,7 +15,7 @@ from benchmarks.harness import Contender, interleave
 from benchmarks.kernel import random_head
 from encoder import Encoder
 from heads import HeadBank
-from pipelines.labelled import draw_evenly
+from pipelines.models.labelled import draw_evenly
 from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from encoder import Bundle, bundle
-from encoder.calibrate import make, mean_thresholds
+from encoder.make import make, mean_thresholds
 from encoder.settings import BundleSettings
-from encoder.tasks import digest
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
+from encoder.training.tasks import digest
 from study.cache import Step
 from study.context import Study
 
@@ -56,7 +56,7 @@ def trained(
 
     Of tasks held out it sees nothing: no row to learn from, no text to fit thresholds on.
     """
-    from encoder.train import train
+    from encoder.training.train import train
 
     settings = study.settings
     names = [name for name in settings.tasks if name not in held_out]
@@ -93,7 +93,7 @@ def trained(
             report=_Reporter(study),
         )
         made.save(path)
-        from encoder import checkpoint
+        from encoder.training import checkpoint
 
         checkpoint.remove(checkpoints)
 

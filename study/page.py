@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
 from study import goals, tables, words
 from study.records import by_task, sampling_error
 from study.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from encoder.base import find
-from encoder.model import choose_device, choose_precision
+from encoder.forward.model import choose_device, choose_precision
 from heads import zero_shot
 from heads.calibrate import probabilities
 from study import encoders, tfidf

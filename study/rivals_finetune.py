@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from encoder.model import layers_of, load_model
+from encoder.forward.model import layers_of, load_model
 from encoder.tokenize import Tokenizer, Windows
 from heads.calibrate import fit_threshold
 from heads.labels import to_targets

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import machine
-from encoder.tasks import digest
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
+from encoder.training.tasks import digest
 from study.cache import write_text
 from study.context import Study
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from encoder.tasks import Rows, Task
+from encoder.training.tasks import Rows, Task
 from heads.labels import to_targets
-from pipelines.labelled import DataError, read_labelled
-from pipelines.task_folders import read_info
+from pipelines.models.labelled import DataError, read_labelled
+from pipelines.models.task_folders import read_info
 from study.settings import Settings
 
 SPLITS = ("train", "validation", "test")

@@ -124,7 +124,7 @@ def tiny_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_base, tmp_path_factory) -> Path:
     """Give the folder of a bundle of 64 bits: layers 2 and 3 of the tiny model, mean pooled, not rotated."""
-    from encoder.calibrate import make
+    from encoder.make import make
     from encoder.settings import BundleSettings
 
     settings = BundleSettings("tiny", str(tiny_base), layers=(2, 3), max_tokens=32, rotation="none")

@@ -13,7 +13,7 @@ _MODULE_OF = {
     "EncodeText": "transforms.encode",
     "LabelAndWrite": "transforms.label",
     "LabelCodes": "transforms.label",
-    "PlanUnits": "transforms.plan_units",
+    "ReadPlan": "transforms.read_plan",
     "ReadCodes": "transforms.encode",
     "ReadText": "transforms.read",
     "ScoreCodes": "transforms.label",

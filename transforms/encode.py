@@ -27,9 +27,9 @@ from transforms.layout import (
     with_metadata,
 )
 from transforms.machine import NOT_INSTALLED, installed, usable_cores
+from transforms.plan import Unit
 from transforms.read import block_name, report_failure
 from transforms.store import DamagedBlock, Store, describe_stored_encoder
-from transforms.units import Unit
 
 METRICS = "encode_once"
 _log = logging.getLogger(__name__)

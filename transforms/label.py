@@ -15,9 +15,9 @@ from heads import Head, HeadBank
 from transforms.blocks import ReadOptions
 from transforms.encode import METRICS, CodeBlock, EncodeOptions, EncodeText, WriteCodes
 from transforms.layout import labels_folder, labels_schema, with_metadata
+from transforms.plan import Unit
 from transforms.read import ReadText, block_name, report_failure
 from transforms.store import Store
-from transforms.units import Unit
 
 # Bits times classes times rows. torch's import takes two seconds, its kernel saves 8 µs a row of 2,304 bits and 69 classes.
 WORK_WITHOUT_TORCH = 40e9

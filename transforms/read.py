@@ -1,4 +1,4 @@
-"""Read units of text shards into blocks: the DoFn around `transforms.records`."""
+"""Read units of text shards into blocks: the DoFn around `transforms.readers.records`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from transforms import files
 from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError
-from transforms.formats import detect
+from transforms.filesystem import files
 from transforms.layout import BlockName
-from transforms.records import read_blocks
+from transforms.plan import Unit
+from transforms.readers.formats import detect
+from transforms.readers.records import read_blocks
 from transforms.store import Store
-from transforms.units import Unit
 
 _log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Open a store, write blocks into it, read them back.
 
-The layout is in `transforms.layout`; what makes a commit atomic is in `transforms.files`.
+The layout is in `transforms.layout`; what makes a commit atomic is in `transforms.filesystem.files`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import encoder
-from transforms import files
+from transforms.filesystem import files
 from transforms.layout import FORMAT_VERSION, BlockName, Listing
 
 STORE_FILE = "store.json"

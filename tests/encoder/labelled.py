@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from encoder.settings import BundleSettings
-from encoder.tasks import Kind, Rows, Task
-from encoder.train import train
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
+from encoder.training.tasks import Kind, Rows, Task
+from encoder.training.train import train
 from tests.conftest import random_texts
 
 LOUD = ("good", "great", "laugh")

@@ -11,7 +11,7 @@ import encoder
 from encoder import EncoderError
 from encoder.adapter import Adapter, difference_tensors, low_rank_tensors
 from encoder.bundle import read
-from encoder.model import load_model, merge
+from encoder.forward.model import load_model, merge
 from tests.conftest import random_texts
 
 RNG = np.random.default_rng(0)
@@ -161,7 +161,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_base, tensors, message):
 
 
 def test_an_encoder_of_the_embeddings_alone_encodes(tiny_base):
-    from encoder.calibrate import make
+    from encoder.make import make
     from encoder.settings import BundleSettings
 
     bundle = make(BundleSettings("x", str(tiny_base), layers=(0,)), random_texts(80), device="cpu")

@@ -11,9 +11,9 @@ import torch
 import encoder
 from encoder import Pooling
 from encoder import bits as bit_packing
-from encoder.ahead import ahead
 from encoder.encode import Encoder
-from encoder.model import load_model
+from encoder.forward.model import load_model
+from encoder.prefetch import ahead
 from tests.conftest import make_tiny_base, random_texts
 from tests.encoder.alone import hidden_states
 

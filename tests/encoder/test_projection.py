@@ -8,10 +8,10 @@ import torch
 
 import encoder
 from encoder import EncoderError, bundle
-from encoder.bit_layer import BitLayer
-from encoder.calibrate import make
+from encoder.make import make
 from encoder.projection import FLOOR_SHARE, count_values, project, rotation_within_layers
 from encoder.settings import BundleSettings
+from encoder.training.bit_layer import BitLayer
 from tests.conftest import random_texts
 from tests.encoder.labelled import quick
 

@@ -103,7 +103,7 @@ def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bun
 
 
 def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkeypatch):
-    from transforms import files
+    from transforms.filesystem import files
 
     write_corpus(tmp_path / "in")
     real = files.commit

@@ -224,7 +224,7 @@ def test_text_and_codes_never_cross_a_stage(annotate_tiny, tmp_path, tiny_bundle
 
     from encoder import describe
     from pipelines.options import parse_annotate
-    from pipelines.planning import prepare
+    from pipelines.prepare import prepare
 
     write_corpus(tmp_path / "in", rows=2)
     arguments = ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/store", "--encoder", str(tiny_bundle)]

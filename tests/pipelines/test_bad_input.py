@@ -13,7 +13,7 @@ import pytest
 
 import encoder
 import heads
-from pipelines import annotate, planning
+from pipelines import annotate, prepare
 from tests.conftest import random_texts, write_corpus
 from tests.pipelines.test_annotate import read
 from transforms.store import open_store
@@ -206,7 +206,7 @@ def test_a_unit_that_a_later_attempt_finished_has_not_failed(annotate_tiny, tmp_
         store.record_failure({"shard": shard, "unit": 0, "path": "a.txt", "step": step, "reason": "lost"})
     store.record_failure({"shard": shard, "unit": 1, "path": "a.txt", "step": "read", "reason": "lost"})
     bundle = encoder.describe(str(tiny_bundle))
-    found = planning.still_failed(store, bundle, [heads.load(tiny_heads["mood"])])
+    found = prepare.still_failed(store, bundle, [heads.load(tiny_heads["mood"])])
     assert [(failure["unit"], failure["step"]) for failure in found] == [(0, "plan"), (1, "read")]
-    found = planning.still_failed(store, bundle, [heads.load(tiny_heads["mood"]), heads.load(tiny_heads["stars"])])
+    found = prepare.still_failed(store, bundle, [heads.load(tiny_heads["mood"]), heads.load(tiny_heads["stars"])])
     assert len(found) == 4  # the labels of one head are missing

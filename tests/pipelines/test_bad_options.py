@@ -21,7 +21,7 @@ def run_cli(capsys, *arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def no_model(monkeypatch):
     """Fail where a model is loaded."""
-    for load in ("encoder.encode.load_model", "encoder.transformer.load"):
+    for load in ("encoder.encode.load_model", "encoder.forward.transformer.load"):
         monkeypatch.setattr(load, lambda *a: pytest.fail("a model was loaded"))
 
 
@@ -148,15 +148,15 @@ def test_an_archive_is_not_encoded_line_by_line(capsys, tmp_path, no_model, one_
 
 def test_all_heads_may_stand_beside_others(tmp_path):
     import heads
-    from pipelines import planning
+    from pipelines import prepare
     from pipelines.options import AnnotateOptions
 
     mine = heads.load("sentiment")
     dataclasses.replace(mine, task="mine").save(tmp_path / "mine")
-    bundle = planning.find_encoder("default", str(tmp_path))
+    bundle = prepare.find_encoder("default", str(tmp_path))
 
     def tasks(*names: str) -> list[str]:
-        return [head.task for head in planning.find_heads(AnnotateOptions(str(tmp_path), heads=names), bundle)]
+        return [head.task for head in prepare.find_heads(AnnotateOptions(str(tmp_path), heads=names), bundle)]
 
     assert tasks("all", str(tmp_path / "mine")) == [*heads.bundled(), "mine"]
     assert sorted(tasks("all", "sentiment")) == heads.bundled()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import annotate, cli, status, train_heads
+from pipelines import annotate, cli, status
 from pipelines.beam_options import check_options, is_local
-from pipelines.labelled import DataError, check_classes, read_labelled, read_texts
+from pipelines.models import train_head
+from pipelines.models.labelled import DataError, check_classes, read_labelled, read_texts
 from pipelines.options import OptionError, annotate_parser, parse_annotate, parse_train_head
-from transforms import files
+from transforms.filesystem import files
 
 TRAIN = ["--name", "t", "--train", "a.csv", "--validation", "b.csv", "--output", "out"]
 
@@ -225,18 +226,18 @@ def test_one_file_may_not_be_train_and_validation(tmp_path, capsys):
     same = str(tmp_path / "a.jsonl")
     arguments = ["--name", "t", "--train", same, "--validation", same, "--output", str(tmp_path / "out")]
     with pytest.raises(OptionError, match="--train and --validation are one file"):
-        train_heads.run(arguments)
+        train_head.run(arguments)
     (tmp_path / "b.jsonl").write_text("\n".join(rows))
     arguments[5] = str(tmp_path / "b.jsonl")
     with pytest.raises(OptionError, match="--validation and --test are one file"):
-        train_heads.run([*arguments, "--test", arguments[5]])
+        train_head.run([*arguments, "--test", arguments[5]])
     assert not (tmp_path / "out").exists()
 
 
 def test_what_takes_long_says_what_it_does(tasks, tiny_bundle, tmp_path, capsys):
     folder = tasks / "held"
     files_ = [part for split in ("train", "validation") for part in (f"--{split}", str(folder / f"{split}.parquet"))]
-    train_heads.run(["--name", "held", *files_, "--encoder", str(tiny_bundle), "--output", str(tmp_path / "head")])
+    train_head.run(["--name", "held", *files_, "--encoder", str(tiny_bundle), "--output", str(tmp_path / "head")])
     assert capsys.readouterr().err.startswith("encoding ")
 
 

@@ -10,8 +10,8 @@ from pipelines.progress import Progress
 from tests.conftest import write_corpus
 from transforms.blocks import ReadOptions
 from transforms.layout import Listing, codes_folder
+from transforms.plan import match_shards, plan
 from transforms.store import open_store
-from transforms.units import match_shards, plan
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoder.calibrate import iterative_quantisation
+from encoder.make import iterative_quantisation
 from study import codes
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from encoder.calibrate import make
+from encoder.make import make
 from encoder.settings import BundleSettings
 from study import compare
 from study.cache import Cache

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import encoder
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
 from study import encoders, pooling
 from study.cache import Step
 from study.context import Study
@@ -24,7 +24,7 @@ def test_held_out_tasks_give_no_row_and_no_text_to_the_training(study, tiny_bund
         given.update(tasks=tasks, sample=sample, unlabelled=more["unlabelled"])
         return encoder.describe(str(tiny_bundle))
 
-    monkeypatch.setattr("encoder.train.train", train)
+    monkeypatch.setattr("encoder.training.train.train", train)
     encoders.trained(study, 0, held_out=("trec", "reuters_topics"))
     assert [task.name for task in given["tasks"]] == ["sst2"]
     own = set(study.tasks["sst2"].splits["train"].texts)
@@ -48,7 +48,7 @@ def test_frozen_features_of_more_tokens_than_training_reads_are_not_taken(
 ):
     found = {}
     monkeypatch.setattr(
-        "encoder.train.train", lambda *_, **more: found.update(more) or encoder.describe(str(tiny_bundle))
+        "encoder.training.train.train", lambda *_, **more: found.update(more) or encoder.describe(str(tiny_bundle))
     )
     study.settings = dataclasses.replace(study.settings, max_tokens=max_tokens)
     encoders.trained(study, 0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import encoder
-from encoder.train_options import TrainOptions
+from encoder.training.options import TrainOptions
 from study import costs, encoders, frozen, rivals, rivals_finetune, scoring, size, stability, tfidf, trained
 from study.codes import Code, as_floats
 from study.context import Study
@@ -58,7 +58,7 @@ def test_encoders_without_a_group_may_be_trained_shorter_and_others_as_train_enc
         asked.append(options)
         return encoder.describe(str(tiny_bundle))
 
-    monkeypatch.setattr("encoder.train.train", train)
+    monkeypatch.setattr("encoder.training.train.train", train)
     study.settings = dataclasses.replace(study.settings, train_steps=None, held_out_steps=7)
     encoders.trained(study, 0)
     encoders.trained(study, 0, ("trec",))

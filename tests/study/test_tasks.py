@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipelines.labelled import DataError
+from pipelines.models.labelled import DataError
 from study import __main__ as study
 from study import tasks
 from study.settings import TASKS

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.blocks import REJECT_REASONS, REJECT_SCHEMA, TEXT_SCHEMA, BlockLimits, ReadOptions
-from transforms.formats import detect
-from transforms.records import read_blocks
+from transforms.readers.formats import detect
+from transforms.readers.records import read_blocks
 
 TEXTS = [f"document {index} über {'wort ' * (index % 7)}" for index in range(300)]
 

@@ -10,7 +10,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from transforms import files
+from transforms.filesystem import files
 from transforms.layout import BlockName, codes_schema
 from transforms.store import Store, StoreError, open_or_create_store, open_store
 

@@ -1,0 +1,1 @@
+"""Train an encoder on labelled tasks. Nothing here is needed to encode."""

@@ -1,0 +1,1 @@
+"""Hold the programs that make encoders and heads."""

@@ -1,0 +1,119 @@
+"""Read folders of labelled tasks: `info.json`, `train.parquet`, `validation.parquet`; a test split is left alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoder.training.tasks import Rows, Task
+from heads.errors import HeadError
+from heads.labels import to_targets
+from pipelines.models.labelled import DataError, check_classes, read_columns, read_labelled
+
+SPLITS = ("train", "validation")
+_FEW_VALUES = 20
+_log = logging.getLogger(__name__)
+_KINDS = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
+
+
+def find_folders(names: Sequence[str]) -> list[Path]:
+    """Check that task folders are there, whole, and each named once; a task is called what its folder is called.
+
+    Raises:
+        DataError: names the first folder that cannot be used, and why.
+    """
+    folders: dict[str, Path] = {}
+    for name in names:
+        folder = Path(name).resolve()
+        if not folder.is_dir():
+            raise DataError(f"--tasks {name} is not a folder")
+        if not (folder / "info.json").is_file():
+            inside = sorted(path.parent.name for path in folder.glob("*/info.json"))
+            hint = f"; name the task folders in it: {', '.join(inside[:3])}, …" if inside else ""
+            raise DataError(f"{name} holds no info.json and is not a task's folder{hint}")
+        for split in SPLITS:
+            if not (folder / f"{split}.parquet").is_file():
+                raise DataError(f"{name} holds no {split}.parquet; a task needs a training and a validation split")
+        if not folder.name.isprintable():  # as bytes that are no UTF-8 are not
+            raise DataError(f"the task folder {name!a} has a name that cannot be written; rename it")
+        if folder.name in folders:
+            other = folders[folder.name]
+            where = "" if other == folder else f" ({other} and {folder}); rename one of the folders"
+            raise DataError(f"task {folder.name!r} is named twice{where}")
+        folders[folder.name] = folder
+    return list(folders.values())
+
+
+def read_task(folder: Path, text_field: str = "text", label_field: str = "label") -> Task:
+    """Read one task: its kind and classes by `info.json`, or by its labels where that does not say.
+
+    Rows without text are left out with a warning, as annotate rejects them.
+
+    Raises:
+        DataError: a split that cannot be read, a label that `info.json` does not list or that only validation rows have,
+            one class only.
+    """
+    kind, listed = read_info(folder, label_field)
+    splits = {s: read_labelled(str(folder / f"{s}.parquet"), text_field, label_field, kind) for s in SPLITS}
+    if listed and kind != "regression":
+        for split, (_, labels) in splits.items():
+            _check_listed(folder, split, labels, listed, kind)
+    try:
+        classes = check_classes(splits, kind)
+        classes = () if kind == "regression" else tuple(listed or classes)
+        rows = {s: Rows(texts, to_targets(labels, kind, classes).values) for s, (texts, labels) in splits.items()}
+    except (DataError, HeadError) as error:
+        raise DataError(f"task {folder.name}: {error}") from None
+    return Task(folder.name, kind, classes, rows["train"], rows["validation"])
+
+
+def read_info(folder: Path, label_field: str = "label") -> tuple[str, list[str]]:
+    """Read `info.json`: a task's kind, guessed from its training labels where it is not said, and the labels listed.
+
+    Raises:
+        DataError: it cannot be read, is of no known kind, or lists a label twice.
+    """
+    try:
+        info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
+        listed = [str(label).strip() for label in info.get("labels") or ()]
+        kind = info.get("kind")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{folder / 'info.json'} cannot be read: {error}") from None
+    if kind is not None and not (isinstance(kind, str) and kind in _KINDS):
+        raise DataError(f"{folder / 'info.json'} says kind {kind!r}; choose from {', '.join(_KINDS)}")
+    if len(set(listed)) < len(listed):
+        raise DataError(f"{folder / 'info.json'} lists a label twice")
+    return _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed)), listed
+
+
+def _guess_kind(path: Path, label_field: str, has_classes: bool) -> str:
+    (labels,) = read_columns(str(path), [label_field])
+    first: Any = next((label for label in labels if label is not None), None)
+    if isinstance(first, (list, tuple, np.ndarray)):
+        return "multi"
+    is_number = isinstance(first, (int, float)) and not isinstance(first, bool)
+    if not is_number or has_classes:
+        return "single"
+    values = set(labels) - {None}
+    if len(values) <= _FEW_VALUES and all(float(value).is_integer() for value in values):
+        _log.warning(
+            "%s: %d whole numbers are taken for a regression; if they are classes, name them under labels in info.json",
+            path.parent.name,
+            len(values),
+        )
+    return "regression"
+
+
+def _check_listed(folder: Path, split: str, labels: list, listed: list[str], kind: str) -> None:
+    found = {name for row in labels for name in ([row] if kind == "single" else row)}
+    if unknown := sorted(found - set(listed)):
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise DataError(
+            f"task {folder.name}: {split}.parquet has labels that info.json does not list: "
+            f"{', '.join(map(repr, unknown[:3]))}{more}"
+        )

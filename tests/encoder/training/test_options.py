@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from encoder import EncoderError
+from encoder.training.options import TrainOptions
+
+
+def test_the_rate_waits_for_the_heads_rises_and_falls_to_nothing():
+    options = TrainOptions(head_steps=10, steps=100, warmup_share=0.1)
+    rates = [options.rate(step) for step in range(options.all_steps)]
+    assert rates[:10] == [0] * 10
+    assert rates[10:21] == sorted(rates[10:21])
+    assert max(rates) == rates[20] == 1
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0 < rates[-1] < 0.02
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    options = TrainOptions(head_steps=0, steps=10, warmup_share=0)
+    assert [options.rate(step) for step in (0, 5, 9)] == pytest.approx([1, 0.5, 0.1])
+
+
+def test_the_rank_goes_by_the_adapter_where_none_is_asked_for():
+    assert TrainOptions(adapter="lora").kept_rank < TrainOptions(adapter="full").kept_rank
+    assert TrainOptions(adapter="full", rank=4).kept_rank == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adapter": "prefix"}, "choose from lora, full"),
+        ({"average": 1.5}, "average must be at least 0 and at most 1, not 1.5"),
+        ({"average": 0.0}, "make-encoder makes that encoder"),
+        ({"bit_dropout": 1.0}, "below 1"),
+        ({"keep": -1.0}, "keep must not be negative"),
+        ({"keep": float("nan")}, "keep must not be negative"),
+        ({"rebuild": -1.0}, "rebuild must not be negative, but is -1.0"),
+        ({"rebuild": float("inf")}, "rebuild must not be negative"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"batch_texts": 1}, "batch_texts must be at least 2"),
+        ({"train_tokens": 4}, "train_tokens must be at least 8"),
+        ({"rank": 0}, "rank must be above 0"),
+        ({"train_layers": 0}, "train_layers must be above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0"),
+        ({"seed": -1}, "seed must not be negative"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(EncoderError, match=message):
+        TrainOptions(**change)

@@ -1,0 +1,1 @@
+"""Read, list and commit files: local ones directly, remote ones through Beam's file systems."""

@@ -1,0 +1,1 @@
+"""Read shards of every format into record batches of texts and ids."""

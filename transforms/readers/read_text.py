@@ -1,0 +1,17 @@
+"""Read the lines of a text shard as rows."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.readers.columns import decode_utf8
+from transforms.readers.lines import LineBatch
+from transforms.readers.rows import RowBuilder
+
+
+def read_text_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: RowBuilder) -> Iterator[pa.RecordBatch]:
+    """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA: each line is a text."""
+    for lines, positions in batches:
+        texts, reasons, details = decode_utf8(lines.values())
+        yield builder.build(texts, positions, cut=pa.array(lines.cut), reasons=reasons, details=details)
