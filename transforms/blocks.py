@@ -1,6 +1,6 @@
 """Define what reading a shard is asked for and what it gives: options, blocks, rejects, failed units.
 
-This module knows no file format and no Beam. Readers hand row batches (``ROW_SCHEMA``) to ``cut_blocks``, which alone
+This module knows no file format and no Beam. Readers hand row batches (`ROW_SCHEMA`) to `split_into_blocks`, which alone
 decides where a block ends.
 """
 
@@ -40,7 +40,9 @@ UNIT_FAILURES: tuple[str, ...] = get_args(UnitFailure)
 RECORD_BYTES_FACTOR = 16  # a JSON line or CSV record may be this many times max_text_bytes long
 MAX_TEXT_BYTES_LIMIT = 64 << 20  # so that a longest record stays within Arrow's 32-bit offsets
 
-TEXT_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("cut", pa.bool_())])
+TEXT_SCHEMA = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_()), ("position", pa.int64())]
+)
 REJECT_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -55,7 +57,7 @@ ROW_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
-        ("cut", pa.bool_()),
+        ("truncated", pa.bool_()),
         ("position", pa.int64()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -64,7 +66,7 @@ ROW_SCHEMA = pa.schema(
 
 
 class UnitError(Exception):
-    """Says why a whole unit cannot be read; ``reason`` is one of ``UNIT_FAILURES``."""
+    """Says why a whole unit cannot be read; `reason` is one of `UNIT_FAILURES`."""
 
     def __init__(self, message: str, reason: UnitFailure = "unreadable_shard"):
         super().__init__(message, reason)  # both, so that the exception survives pickling
@@ -79,9 +81,9 @@ class UnitError(Exception):
 class ReadOptions:
     """Say how shards are read.
 
-    ``format="auto"`` goes by each shard's file name and is right unless names lie. ``id_field`` is worth naming where
+    `format="auto"` goes by each shard's file name and is right unless names lie. `id_field` is worth naming where
     the data has an id, since the ids made here (path and position) change when a file is written anew. Texts of more
-    than ``max_text_bytes`` are cut there, between two characters.
+    than `max_text_bytes` are cut there, between two characters.
     """
 
     format: FormatName = "auto"
@@ -113,7 +115,7 @@ class ReadOptions:
 class BlockLimits:
     """Bound a block: rows READ (kept and rejected together), and bytes of KEPT text.
 
-    A row that would go over either limit starts the next block; a single text larger than ``text_bytes`` is a block
+    A row that would go over either limit starts the next block; a single text larger than `text_bytes` is a block
     of its own.
     """
 
@@ -127,9 +129,9 @@ class BlockLimits:
 
 @dataclass
 class TextBlock:
-    """Hold the rows of one block: ``table`` (TEXT_SCHEMA) the kept ones, ``rejects`` (REJECT_SCHEMA) the rest.
+    """Hold the rows of one block: `table` (TEXT_SCHEMA) the kept ones, `rejects` (REJECT_SCHEMA) the rest.
 
-    ``rows_read == table.num_rows + rejects.num_rows``. ``source_bytes`` are the raw bytes of the shard this block took;
+    `rows_read == table.num_rows + rejects.num_rows`. `source_bytes` are the raw bytes of the shard this block took;
     over all blocks of a unit they sum to the unit's bytes.
     """
 
@@ -141,14 +143,14 @@ class TextBlock:
     source_bytes: int
 
 
-def cut_blocks(
+def split_into_blocks(
     batches: Iterable[pa.RecordBatch], path: str, limits: BlockLimits, consumed_bytes: Callable[[int | None], int]
 ) -> Iterator[TextBlock]:
     """Cut a unit's rows into blocks by content alone.
 
-    Takes record batches of ROW_SCHEMA of any size; gives one or more blocks, the final one with ``last=True``.
-    ``consumed_bytes(position)`` tells how many raw bytes of the unit lie before the row at ``position``, and for
-    ``None`` how many the unit has.
+    Takes record batches of ROW_SCHEMA of any size; gives one or more blocks, the final one with `last=True`.
+    `consumed_bytes(position)` tells how many raw bytes of the unit lie before the row at `position`, and for
+    `None` how many the unit has.
     """
     pending, rows, text_bytes = [], 0, 0
     index, taken_bytes = 0, 0

@@ -191,7 +191,7 @@ class _EncodeText(beam.DoFn):
             started = time.perf_counter()
             codes = self.encoder.encode(block.table["text"].to_pylist())
         self.encode_milliseconds.inc(round((time.perf_counter() - started) * 1000))
-        cut = block.table["cut"].to_numpy()
+        cut = block.table["truncated"].to_numpy()
         metadata = {
             "encoder": self.fingerprint,
             "bits": self.encoder.bits,

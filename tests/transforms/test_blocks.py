@@ -13,7 +13,7 @@ from transforms.blocks import (
     BlockLimits,
     ReadOptions,
     UnitError,
-    cut_blocks,
+    split_into_blocks,
 )
 
 
@@ -49,7 +49,7 @@ def rows_of(texts):
     columns = {
         "id": [f"id{index}" for index in range(len(texts))],
         "text": texts,
-        "cut": [False] * len(texts),
+        "truncated": [False] * len(texts),
         "position": [10 * index for index in range(len(texts))],
         "reason": [None if text is not None else "missing_text" for text in texts],
         "detail": [None if text is not None else "why" for text in texts],
@@ -65,15 +65,17 @@ def split(batch, sizes):
         begin += size
 
 
-def cut(texts, limits, sizes=None):
+def split_rows(texts, limits, sizes=None):
     batch = rows_of(texts)
     batches = split(batch, sizes) if sizes else [batch]
     unit_bytes = 10 * len(texts)
-    return list(cut_blocks(batches, "a.txt", limits, lambda position: unit_bytes if position is None else position))
+    return list(
+        split_into_blocks(batches, "a.txt", limits, lambda position: unit_bytes if position is None else position)
+    )
 
 
 def test_rows_read_limit_counts_rejects():
-    blocks = cut(["a", None, "b", "c", None], BlockLimits(rows=2))
+    blocks = split_rows(["a", None, "b", "c", None], BlockLimits(rows=2))
     assert [block.table["text"].to_pylist() for block in blocks] == [["a"], ["b", "c"], []]
     assert [block.rejects["position"].to_pylist() for block in blocks] == [[10], [], [40]]
     assert [block.last for block in blocks] == [False, False, True]
@@ -81,16 +83,16 @@ def test_rows_read_limit_counts_rejects():
 
 
 def test_text_limit_counts_kept_text_alone():
-    blocks = cut(["aaa", None, "bb", "c", "dddddddd", "e"], BlockLimits(text_bytes=5))
+    blocks = split_rows(["aaa", None, "bb", "c", "dddddddd", "e"], BlockLimits(text_bytes=5))
     assert [block.table["text"].to_pylist() for block in blocks] == [["aaa", "bb"], ["c"], ["dddddddd"], ["e"]]
 
 
 def test_full_last_block_is_known_to_be_last():
-    assert [block.last for block in cut(["a"] * 4, BlockLimits(rows=2))] == [False, True]
+    assert [block.last for block in split_rows(["a"] * 4, BlockLimits(rows=2))] == [False, True]
 
 
 def test_unit_without_rows_is_one_empty_block():
-    (block,) = cut([], BlockLimits())
+    (block,) = split_rows([], BlockLimits())
     assert (block.index, block.last, block.rows_read) == (0, True, 0)
     assert block.table.schema == TEXT_SCHEMA
     assert block.rejects.schema == REJECT_SCHEMA
@@ -101,8 +103,8 @@ def test_borders_do_not_depend_on_how_rows_arrive(seed):
     rng = random.Random(seed)
     texts = [rng.choice([None, "", "x" * rng.randint(1, 12)]) for _ in range(rng.randint(1, 60))]
     limits = BlockLimits(rows=rng.randint(1, 9), text_bytes=rng.randint(1, 25))
-    whole = cut(texts, limits)
-    assert cut(texts, limits, iter(lambda: rng.randint(1, 7), None)) == whole
+    whole = split_rows(texts, limits)
+    assert split_rows(texts, limits, iter(lambda: rng.randint(1, 7), None)) == whole
     assert [block.index for block in whole] == list(range(len(whole)))
     assert sum(block.source_bytes for block in whole) == 10 * len(texts)
     assert [text for block in whole for text in block.table["text"].to_pylist()] == [
@@ -115,5 +117,5 @@ def test_borders_do_not_depend_on_how_rows_arrive(seed):
 
 
 def test_block_pickles_without_its_neighbours():
-    blocks = cut(["some text of a row"] * 10_000, BlockLimits(rows=10))
+    blocks = split_rows(["some text of a row"] * 10_000, BlockLimits(rows=10))
     assert all(len(pickle.dumps(block)) < 4000 for block in blocks[:3])

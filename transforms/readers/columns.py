@@ -18,7 +18,7 @@ STRINGLIKE_TYPES = (
 
 
 def find_column(columns: list[str], name: str) -> int:
-    """Return where the one column called ``name`` stands; raises UnitError where there is none or more than one."""
+    """Return where the one column called `name` stands; raises UnitError where there is none or more than one."""
     if columns.count(name) != 1:
         problem = "no column" if name not in columns else "more than one column"
         known = ", ".join(columns[:MAX_COLUMNS_NAMED]) + (", ..." if len(columns) > MAX_COLUMNS_NAMED else "")
@@ -53,7 +53,7 @@ def id_of(value) -> str | None:
 
 
 def id_column(column: pa.Array) -> pa.StringArray:
-    """Return a column as ids, by the rule of ``id_of``; a column of another type gives nulls."""
+    """Return a column as ids, by the rule of `id_of`; a column of another type gives nulls."""
     if is_stringlike(column.type):
         return null_where_empty(decode_utf8(as_binary(column))[0])
     if pa.types.is_integer(column.type):
@@ -93,32 +93,32 @@ def is_utf8(data: pa.Buffer) -> bool:
     return True
 
 
-def cut_texts(texts: pa.StringArray, max_bytes: int) -> tuple[pa.StringArray, pa.BooleanArray]:
-    """Cut strings at ``max_bytes``, between characters, and tell which were cut."""
+def truncate_texts(texts: pa.StringArray, max_bytes: int) -> tuple[pa.StringArray, pa.BooleanArray]:
+    """Cut strings at `max_bytes`, between characters, and tell which were cut."""
     longest = pc.max(pc.binary_length(texts)).as_py() or 0
     if longest <= max_bytes:
         return texts, pa.repeat(False, len(texts))
     _, borders, data = texts.buffers()
     borders = np.frombuffer(borders, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
     begins, ends = borders[:-1], borders[1:]
-    ends_cut = cut_between_characters(np.frombuffer(data, np.uint8), begins, ends, max_bytes)
-    short = slice_values(data, begins, ends_cut).cast(pa.string())
+    short_ends = truncate_between_characters(np.frombuffer(data, np.uint8), begins, ends, max_bytes)
+    short = slice_values(data, begins, short_ends).cast(pa.string())
     return pc.if_else(pc.is_valid(texts), short, None), pa.array(ends - begins > max_bytes)
 
 
-def cut_between_characters(data: np.ndarray, begins: np.ndarray, ends: np.ndarray, max_bytes: int) -> np.ndarray:
-    """Move each end back to at most ``max_bytes`` after its begin, off the middle of a UTF-8 character."""
+def truncate_between_characters(data: np.ndarray, begins: np.ndarray, ends: np.ndarray, max_bytes: int) -> np.ndarray:
+    """Move each end back to at most `max_bytes` after its begin, off the middle of a UTF-8 character."""
     long = ends - begins > max_bytes
-    cuts = np.where(long, begins + max_bytes, ends)
+    stops = np.where(long, begins + max_bytes, ends)
     for _ in range(3):  # a character has at most three continuation bytes, 10xxxxxx
-        inside = long & (cuts > begins)
-        inside[inside] = (data[cuts[inside]] & 0xC0) == 0x80
-        cuts = cuts - inside
-    return cuts
+        inside = long & (stops > begins)
+        inside[inside] = (data[stops[inside]] & 0xC0) == 0x80
+        stops = stops - inside
+    return stops
 
 
 def slice_values(data: pa.Buffer, begins: np.ndarray, ends: np.ndarray) -> pa.BinaryArray:
-    """Copy ``data[begins[i]:ends[i]]`` (in order, not overlapping) into an Arrow binary array of n values."""
+    """Copy `data[begins[i]:ends[i]]` (in order, not overlapping) into an Arrow binary array of n values."""
     # Contents and the gaps between them, alternating, are a binary array without a copy; take the contents.
     borders = np.stack([begins, ends], axis=1).astype(np.int32).ravel()
     both = pa.Array.from_buffers(pa.binary(), len(borders) - 1, [None, pa.py_buffer(borders), data])

@@ -1,6 +1,6 @@
 """Tell a shard's format from its name, open compressed shards, and cut a shard's bytes into ranges.
 
-Nothing here opens a path: callers pass names, sizes and open binary files. Row groups are in ``read_parquet``.
+Nothing here opens a path: callers pass names, sizes and open binary files. Row groups are in `read_parquet`.
 """
 
 import bz2
@@ -49,7 +49,7 @@ READ_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Format:
-    """Describe a shard. ``splittable`` shards are read in ranges: of bytes, or for Parquet of row groups."""
+    """Describe a shard. `splittable` shards are read in ranges: of bytes, or for Parquet of row groups."""
 
     kind: Kind
     compression: Compression | None
@@ -57,12 +57,12 @@ class Format:
 
 
 def detect(path: str, format: FormatName = "auto") -> Format:
-    """Tell a shard's format from its file name; a ``format`` other than "auto" overrides the kind, not the compression.
+    """Tell a shard's format from its file name; a `format` other than "auto" overrides the kind, not the compression.
 
     A name without a known ending is taken for text. CSV and TSV are never split, as a quoted field may hold newlines.
 
     Raises:
-        ValueError: the ending is known to be of something else, an archive for example, and ``format`` does not say what
+        ValueError: the ending is known to be of something else, an archive for example, and `format` does not say what
             it holds.
     """
     stem, suffix = os.path.splitext(path.lower())
@@ -167,7 +167,7 @@ class _Members:
 
 
 def byte_ranges(size: int, unit_bytes: int) -> list[tuple[int, int]]:
-    """Cut ``size`` bytes into ranges [start, end) of ``unit_bytes``, the last between a half and one and a half of it.
+    """Cut `size` bytes into ranges [start, end) of `unit_bytes`, the last between a half and one and a half of it.
 
     An empty file gives the one range (0, 0).
     """

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.blocks import UnitError
-from transforms.readers.columns import cut_between_characters, slice_values
+from transforms.readers.columns import slice_values, truncate_between_characters
 
 CHUNK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
@@ -21,17 +21,17 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # no UTF-8 text begins so
 
 @dataclass(frozen=True)
 class LineBatch:
-    """Hold n >= 1 lines in a row: line i is ``data[begins[i]:ends[i]]``, without its line end or what was cut.
+    """Hold n >= 1 lines in a row: line i is `data[begins[i]:ends[i]]`, without its line end or what was cut.
 
-    ``begins`` and ``ends`` (n,) int64 point into ``data``; ``offsets`` (n,) int64 is where each line begins in the
-    stream; ``cut`` (n,) bool marks lines cut at ``max_line_bytes``.
+    `begins` and `ends` (n,) int64 point into `data`; `offsets` (n,) int64 is where each line begins in the
+    stream; `cut` (n,) bool marks lines cut at `max_line_bytes`.
     """
 
     data: bytes
     begins: np.ndarray
     ends: np.ndarray
     offsets: np.ndarray
-    cut: np.ndarray
+    truncated: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -41,7 +41,7 @@ class LineBatch:
         first, stop, _ = rows.indices(len(self))
         low, high = self.begins[first], self.begins[stop] if stop < len(self) else len(self.data)
         begins, ends = self.begins[rows] - low, self.ends[rows] - low
-        return LineBatch(self.data[low:high], begins, ends, self.offsets[rows], self.cut[rows])
+        return LineBatch(self.data[low:high], begins, ends, self.offsets[rows], self.truncated[rows])
 
     def values(self) -> pa.BinaryArray:
         """Return the lines as n Arrow binary values."""
@@ -51,10 +51,10 @@ class LineBatch:
 def iter_line_batches(
     file: BinaryIO, start: int = 0, end: int | None = None, *, max_line_bytes: int, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[LineBatch]:
-    """Read the lines whose first byte lies in [start, end) of a binary file, in batches of about ``chunk_bytes``.
+    """Read the lines whose first byte lies in [start, end) of a binary file, in batches of about `chunk_bytes`.
 
-    Only ``start > 0`` seeks; ``end=None`` is the end of the file. A byte order mark at the file's start is dropped.
-    Raises UnitError where the file ends before ``end``.
+    Only `start > 0` seeks; `end=None` is the end of the file. A byte order mark at the file's start is dropped.
+    Raises UnitError where the file ends before `end`.
     """
     base, held, skipping, has_bom = start, b"", False, False
     if start > 0:
@@ -108,7 +108,7 @@ def _index_lines(data: bytes, base: int, max_line_bytes: int) -> LineBatch:
         ends = np.append(ends, len(data))
     begins = np.concatenate([[0], ends[:-1] + 1])
     ends = ends - ((ends > begins) & (array[ends - 1] == ord("\r")))
-    cut = ends - begins > max_line_bytes
-    if cut.any():
-        ends = cut_between_characters(array, begins, ends, max_line_bytes)
-    return LineBatch(data, begins, ends, base + begins, cut)
+    too_long = ends - begins > max_line_bytes
+    if too_long.any():
+        ends = truncate_between_characters(array, begins, ends, max_line_bytes)
+    return LineBatch(data, begins, ends, base + begins, too_long)

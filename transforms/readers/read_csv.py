@@ -73,7 +73,7 @@ def iter_csv_records(
 ) -> Iterator[list[str] | CsvReject]:
     """Read the records of a CSV file, its header first, and go on after bad ones.
 
-    Quotes are read strictly. Where they do not fit, or the record grows beyond ``max_record_bytes`` characters (as when
+    Quotes are read strictly. Where they do not fit, or the record grows beyond `max_record_bytes` characters (as when
     a quote is never closed), its first line alone is rejected, and reading goes on with the line after that.
     """
     # The module's limit holds for the whole process, so it is only ever raised; _CsvLines keeps the real one.
@@ -104,7 +104,7 @@ def iter_csv_records(
 class _CsvLines:
     """Feed decoded lines to csv.reader and keep those of the current record, so that they can be read again.
 
-    A line that was too long stands as None. Bytes that are not UTF-8 come as lone surrogates; ``not_utf8`` says that
+    A line that was too long stands as None. Bytes that are not UTF-8 come as lone surrogates; `not_utf8` says that
     some have come, here or earlier.
     """
 
@@ -145,6 +145,6 @@ class _CsvLines:
         except UnicodeDecodeError:
             text, self.not_utf8 = data.decode(errors="surrogateescape"), True
         lines: list[str | None] = list(io.StringIO(text, newline="\n"))  # splits at \n alone and keeps it
-        for index in np.flatnonzero(batch.cut):
+        for index in np.flatnonzero(batch.truncated):
             lines[index] = None
         return lines

@@ -83,9 +83,11 @@ class _JsonParser:
     def _parse_each(self, lines: LineBatch) -> dict:
         rows = [
             (None, None, "line_too_long", f"the line has more than {self._options.max_record_bytes} bytes")
-            if cut
+            if truncated
             else self._parse_line(lines.data[begin:end])
-            for begin, end, cut in zip(lines.begins.tolist(), lines.ends.tolist(), lines.cut.tolist(), strict=True)
+            for begin, end, truncated in zip(
+                lines.begins.tolist(), lines.ends.tolist(), lines.truncated.tolist(), strict=True
+            )
         ]
         ids, texts, reasons, details = zip(*rows, strict=True)
         columns = {"texts": texts, "reasons": reasons, "details": details}
@@ -126,7 +128,7 @@ def _is_plain_json_lines(lines: LineBatch) -> bool:
     further takes Inf and -NaN for numbers, and nests without a limit.
     """
     array = np.frombuffer(lines.data, np.uint8)
-    if lines.cut.any() or (lines.ends <= lines.begins).any():
+    if lines.truncated.any() or (lines.ends <= lines.begins).any():
         return False
     if (array[lines.begins] != ord("{")).any() or (array[lines.ends - 1] != ord("}")).any():
         return False

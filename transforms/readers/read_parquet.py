@@ -34,7 +34,7 @@ def parquet_row_groups(metadata: pq.FileMetaData) -> list[tuple[int, int]]:
 def parquet_ranges(file: BinaryIO, unit_bytes: int) -> list[tuple[int, int, int]]:
     """Cut a Parquet file into ranges of whole row groups: (first, stop, compressed bytes) each.
 
-    A range ends with the row group that brings it to ``unit_bytes``; a last one under half of that joins the one
+    A range ends with the row group that brings it to `unit_bytes`; a last one under half of that joins the one
     before. A file without row groups gives the one range (0, 0, 0).
     """
     if unit_bytes < 1:

@@ -14,4 +14,4 @@ def read_text_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: Row
     """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA: each line is a text."""
     for lines, positions in batches:
         texts, reasons, details = decode_utf8(lines.values())
-        yield builder.build(texts, positions, cut=pa.array(lines.cut), reasons=reasons, details=details)
+        yield builder.build(texts, positions, truncated=pa.array(lines.truncated), reasons=reasons, details=details)

@@ -1,6 +1,6 @@
 """Turn a unit of a shard into blocks of texts with ids, keeping account of every row.
 
-Each format has one reader that gives record batches of ROW_SCHEMA; ``read_blocks`` picks it and cuts the rows into
+Each format has one reader that gives record batches of ROW_SCHEMA; `read_blocks` picks it and cuts the rows into
 blocks. Good batches stay in Arrow from end to end; a batch with a bad row is read again row by row, to the same result.
 """
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError, cut_blocks
+from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError, split_into_blocks
 from transforms.readers.formats import Format, open_compressed
 from transforms.readers.lines import CHUNK_BYTES, LineBatch, iter_line_batches
 from transforms.readers.read_csv import read_csv_rows
@@ -32,12 +32,12 @@ def read_blocks(
     *,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[TextBlock]:
-    """Read one unit of a shard as blocks whose borders follow from the unit's content and ``limits`` alone.
+    """Read one unit of a shard as blocks whose borders follow from the unit's content and `limits` alone.
 
-    ``open_raw()`` gives the shard's raw bytes as a seekable binary file. ``unit_range`` is a range of bytes for
+    `open_raw()` gives the shard's raw bytes as a seekable binary file. `unit_range` is a range of bytes for
     splittable text and JSON lines, of row groups for Parquet, and ignored elsewhere. A row's position is the byte
     offset of its line in splittable text and JSON lines, and the 0-based number of its row in the shard elsewhere. Ids
-    are made of ``relative_path`` and that ("a.txt@120", "b.csv#7") where ``options.id_field`` is None or the format is
+    are made of `relative_path` and that ("a.txt@120", "b.csv#7") where `options.id_field` is None or the format is
     text. A unit without rows gives one empty block. Raises UnitError where the unit as a whole cannot be read; the
     blocks given before that are right.
     """
@@ -46,7 +46,7 @@ def read_blocks(
             mark = "@" if shard_format.splittable and shard_format.kind != "parquet" else "#"
             builder = RowBuilder(f"{relative_path}{mark}", options)
             batches, consumed_bytes = _read_rows(raw, shard_format, unit_range, builder, chunk_bytes)
-            yield from cut_blocks(batches, relative_path, limits, consumed_bytes)
+            yield from split_into_blocks(batches, relative_path, limits, consumed_bytes)
     except UnitError as error:
         raise UnitError(f"{shard_path}: {error.message}", error.reason) from error
     except FileNotFoundError as error:

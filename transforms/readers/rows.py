@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.blocks import ROW_SCHEMA, ReadOptions
-from transforms.readers.columns import cut_texts
+from transforms.readers.columns import truncate_texts
 
 BATCH_TEXT_BYTES = 4 << 20  # about how much text of CSV or Parquet is held before it goes on
 
@@ -15,24 +15,24 @@ BATCH_TEXT_BYTES = 4 << 20  # about how much text of CSV or Parquet is held befo
 class RowBuilder:
     """Make record batches of ROW_SCHEMA out of a reader's texts.
 
-    An id that is made is ``id_prefix`` ("a.txt@") and the row's position.
+    An id that is made is `id_prefix` ("a.txt@") and the row's position.
     """
 
     id_prefix: str
     options: ReadOptions
 
-    def build(self, texts, positions, *, ids=None, cut=None, reasons=None, details=None) -> pa.RecordBatch:
+    def build(self, texts, positions, *, ids=None, truncated=None, reasons=None, details=None) -> pa.RecordBatch:
         """Complete rows of n texts (null where there is none): ids, cuts, and the rejects that all formats share.
 
-        ``texts``, ``ids``, ``reasons`` and ``details`` are strings, ``positions`` whole numbers; ids not given are made.
+        `texts`, `ids`, `reasons` and `details` are strings, `positions` whole numbers; ids not given are made.
         A reason given wins over the ones found here; then come missing_id, missing_text and blank_text.
         """
         n, options = len(texts), self.options
         positions = pa.array(positions, pa.int64())
         if ids is None:
             ids = pc.binary_join_element_wise(self.id_prefix, positions.cast(pa.string()), "")
-        if cut is None:
-            texts, cut = cut_texts(texts, options.max_text_bytes)
+        if truncated is None:
+            texts, truncated = truncate_texts(texts, options.max_text_bytes)
         blank = pc.or_(pc.equal(pc.binary_length(texts), 0), pc.utf8_is_space(texts))
         reasons = pa.nulls(n, pa.string()) if reasons is None else reasons
         details = pa.nulls(n, pa.string()) if details is None else details
@@ -45,4 +45,4 @@ class RowBuilder:
             applies = pc.and_(applies, pc.is_null(reasons))
             if applies.true_count:
                 reasons, details = (pc.if_else(applies, reason, reasons), pc.if_else(applies, detail, details))
-        return pa.record_batch([ids, texts, cut, positions, reasons, details], schema=ROW_SCHEMA)
+        return pa.record_batch([ids, texts, truncated, positions, reasons, details], schema=ROW_SCHEMA)

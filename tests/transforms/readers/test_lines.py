@@ -1,4 +1,4 @@
-"""Claims about cutting bytes into lines."""
+"""Claims about splitting bytes into lines."""
 
 import io
 import itertools
@@ -12,12 +12,12 @@ from transforms.readers.lines import iter_line_batches
 
 
 def lines(data, start=0, end=None, max_line_bytes=1000, chunk_bytes=1 << 20):
-    """Return (offset, content, cut) of each line."""
+    """Return (offset, content, truncated) of each line."""
     batches = iter_line_batches(io.BytesIO(data), start, end, max_line_bytes=max_line_bytes, chunk_bytes=chunk_bytes)
     return [
-        (int(offset), value, bool(cut))
+        (int(offset), value, bool(truncated))
         for batch in batches
-        for offset, value, cut in zip(batch.offsets, batch.values().to_pylist(), batch.cut)
+        for offset, value, truncated in zip(batch.offsets, batch.values().to_pylist(), batch.truncated)
     ]
 
 
@@ -27,14 +27,14 @@ def reference_lines(data, max_line_bytes=1000):
     for raw in data.split(b"\n"):
         content = raw.removeprefix(b"\xef\xbb\xbf") if offset == 0 else raw
         content = content.removesuffix(b"\r")
-        cut = len(content) > max_line_bytes
-        if cut:
+        too_long = len(content) > max_line_bytes
+        if too_long:
             stop = max_line_bytes
             for _ in range(3):
                 if stop > 0 and content[stop] & 0xC0 == 0x80:
                     stop -= 1
             content = content[:stop]
-        result.append((offset, content, cut))
+        result.append((offset, content, too_long))
         offset += len(raw) + 1
     if data.endswith(b"\n") or data in (b"", b"\xef\xbb\xbf"):
         result.pop()
@@ -105,7 +105,7 @@ def test_every_border_gives_each_line_once():
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4, 1 << 20])
 @pytest.mark.parametrize(
-    ("line", "limit", "kept", "is_cut"),
+    ("line", "limit", "kept", "is_truncated"),
     [
         (b"abcd", 4, b"abcd", False),
         (b"abcd\r", 4, b"abcd", False),
@@ -117,9 +117,13 @@ def test_every_border_gives_each_line_once():
         ("🙂".encode(), 3, b"", True),
     ],
 )
-def test_long_line_is_cut_between_characters(line, limit, kept, is_cut, chunk_bytes):
+def test_long_line_is_truncated_between_characters(line, limit, kept, is_truncated, chunk_bytes):
     found = lines(b"x\n" + line + b"\ny\n", max_line_bytes=limit, chunk_bytes=chunk_bytes)
-    assert [(content, cut) for _, content, cut in found] == [(b"x", False), (kept, is_cut), (b"y", False)]
+    assert [(content, truncated) for _, content, truncated in found] == [
+        (b"x", False),
+        (kept, is_truncated),
+        (b"y", False),
+    ]
 
 
 class Endless(io.RawIOBase):
@@ -136,7 +140,11 @@ class Endless(io.RawIOBase):
 def test_line_of_256_mb_takes_little_memory():
     tracemalloc.start()
     batches = iter_line_batches(Endless(256 << 20), max_line_bytes=1 << 20)
-    found = [(len(value), bool(cut)) for batch in batches for value, cut in zip(batch.values().to_pylist(), batch.cut)]
+    found = [
+        (len(value), bool(truncated))
+        for batch in batches
+        for value, truncated in zip(batch.values().to_pylist(), batch.truncated)
+    ]
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [(1 << 20, True), (4, False)]

@@ -1,4 +1,4 @@
-"""Claims about cutting CSV lines into records, and reading CSV shards."""
+"""Claims about splitting CSV lines into records, and reading CSV shards."""
 
 import csv
 import io

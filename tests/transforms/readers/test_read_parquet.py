@@ -1,4 +1,4 @@
-"""Claims about cutting Parquet shards into row groups, and reading them."""
+"""Claims about splitting Parquet shards into row groups, and reading them."""
 
 import io
 import random
@@ -137,10 +137,10 @@ def test_parquet_without_rows_is_one_empty_block():
     assert [block.rows_read for block in read(data, "a.parquet", (first, stop))] == [0]
 
 
-@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
 def test_corrupt_parquet_fails_its_unit(damage):
     data = as_parquet(ROWS, compression="zstd")
-    data = data[:-50] if damage == "cut" else data[:4] + b"\xff" * 2000 + data[2004:]
+    data = data[:-50] if damage == "truncated" else data[:4] + b"\xff" * 2000 + data[2004:]
     with pytest.raises(UnitError, match=r"/data/a\.parquet") as raised:
         read(data, "a.parquet", (0, 1))
     assert raised.value.reason == "corrupt_parquet"

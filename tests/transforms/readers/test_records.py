@@ -45,6 +45,17 @@ def test_ids_of_splittable_text_are_byte_offsets(ending):
         assert text == (line if ending == ".txt" else json.loads(line)["text"])
 
 
+@pytest.mark.parametrize("ending", ENCODE)
+def test_kept_rows_carry_the_position_their_id_is_made_of(ending):
+    rows = [{"id": str(row), "text": text if row % 5 else " "} for row, text in enumerate(TEXTS)]
+    blocks = read(ENCODE[ending](rows), f"a{ending}", limits=BlockLimits(rows=70))
+    mark = "@" if ending in (".txt", ".jsonl") else "#"
+    positions = column(blocks, "position")
+    assert [f"a{ending}{mark}{position}" for position in positions] == column(blocks, "id")
+    assert sorted(positions + [position for position, *_ in rejects(blocks)])[:2] == [0, positions[0]]
+    assert len(positions) == len(TEXTS) * 4 / 5
+
+
 @pytest.mark.parametrize("unit_bytes", [1, 30, 1000, 10**6])
 @pytest.mark.parametrize("ending", [".txt", ".jsonl"])
 def test_byte_ranges_give_the_whole_shard_once_in_order(ending, unit_bytes):
@@ -58,11 +69,11 @@ def test_byte_ranges_give_the_whole_shard_once_in_order(ending, unit_bytes):
 
 
 @pytest.mark.parametrize("ending", ENCODE)
-def test_long_text_is_cut_between_characters(ending):
+def test_long_text_is_truncated_between_characters(ending):
     rows = [{"id": "1", "text": "short"}, {"id": "2", "text": "é" * 20}, {"id": "3", "text": "é" * 5}]
     blocks = read(ENCODE[ending](rows), f"a{ending}", options=ReadOptions(max_text_bytes=11))
     assert column(blocks, "text") == ["short", "é" * 5, "é" * 5]
-    assert column(blocks, "cut") == [False, True, False]
+    assert column(blocks, "truncated") == [False, True, False]
 
 
 @pytest.mark.parametrize("ending", ENCODE)
