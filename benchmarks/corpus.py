@@ -11,9 +11,11 @@ import numpy as np
 
 from transforms.blocks import BlockLimits, ReadOptions, TextBlock
 from transforms.filesystem.files import open_raw
-from transforms.plan import Shard, cut_shard, match_shards
+from transforms.match import match_shards
+from transforms.plan import cut_shard
 from transforms.readers.records import read_blocks
 from transforms.store import CutRules
+from transforms.unit import Shard
 
 READING = ReadOptions(id_field="id")
 
@@ -28,7 +30,7 @@ def read_shard(shard: Shard, reading: ReadOptions = READING, limits: BlockLimits
     limits = limits or BlockLimits(rules.block_rows, rules.block_text_bytes)
     for start, stop, _ in cut_shard(shard, rules.unit_bytes):
         raw = functools.partial(open_raw, shard.path)
-        yield from read_blocks(raw, shard.path, shard.relative_path, shard.format, (start, stop), reading, limits)
+        yield from read_blocks(raw, shard.path, shard.id_path, shard.format, (start, stop), reading, limits)
 
 
 def all_texts(corpus: Path) -> list[str]:

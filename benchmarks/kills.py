@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks import child, corpus
 from benchmarks.harness import Report, Table
 from benchmarks.settings import Settings
+from transforms.layout import FileName, PartName
 
-SMALL_BLOCKS = ("--block_rows", "32")
+SMALL_BLOCKS = ("--block_rows", "32", "--file_bytes", "40000", "--part_seconds", "0")
 LONGEST_PAUSE_SECONDS = 1.0
 
 
@@ -25,33 +26,36 @@ def run(settings: Settings) -> Report:
     child.run(child.annotate(folder, quiet, *SMALL_BLOCKS))
     wanted = contents(quiet)
     rng = random.Random(0)
-    blocks = [0]
-    # Together the runs must not finish before the last kill: each may commit its share of the blocks, or fewer.
-    share = max(1, count_blocks(quiet) // (settings.kills + 1))
+    rows = [0]
+    # Together the runs must not finish before the last kill: each may commit its share of the rows, or fewer.
+    share = max(1, count_rows(quiet) // (settings.kills + 1))
     for _ in range(settings.kills):
         process = subprocess.Popen(
             child.annotate(folder, killed, *SMALL_BLOCKS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         # Some die while they start, some in the middle of a block.
-        goal, pause = blocks[-1] + rng.randint(0, share), rng.uniform(0, LONGEST_PAUSE_SECONDS)
-        while process.poll() is None and count_blocks(killed) < goal:
+        goal, pause = rows[-1] + rng.randint(0, share), rng.uniform(0, LONGEST_PAUSE_SECONDS)
+        while process.poll() is None and count_rows(killed) < goal:
             time.sleep(0.01)
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        blocks.append(count_blocks(killed))
+        rows.append(count_rows(killed))
     child.run(child.annotate(folder, killed, *SMALL_BLOCKS))
     figures = {
         "identical": wanted == contents(killed),
         "kills": settings.kills,
         "files": len(wanted),
-        "blocks_after_each_kill": blocks[1:],
+        "rows_after_each_kill": rows[1:],
     }
     return Report("kills", [Table.of("Killed and resumed, beside an undisturbed run", figures)], figures)
 
 
-def count_blocks(store: Path) -> int:
-    return sum(1 for _ in (store / "codes").rglob("*.parquet"))
+def count_rows(store: Path) -> int:
+    """Count the rows whose codes are committed, in files and in parts of files."""
+    files = [FileName.parsed(path.name) for path in (store / "codes").rglob("*.parquet")]
+    parts = [PartName.parse(path.name) for path in (store / "parts").rglob("*.parquet")]
+    return sum(name.rows_read for name in files) + sum(part.rows + part.rejects for part in parts if part is not None)
 
 
 def contents(store: Path) -> dict[str, bytes]:

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from benchmarks import corpus
 from benchmarks.harness import Contender, Report, Timing, interleave
 from benchmarks.settings import Settings
-from transforms.plan import Shard, match_shards
+from transforms.match import match_shards
+from transforms.unit import Shard
 
 OURS = "encode-once"
 KINDS = (".txt", ".jsonl", ".csv")

@@ -64,7 +64,10 @@ def first_block(command: list[str], store: Path) -> float:
     try:
         while time.monotonic() - started < LONGEST_START_SECONDS:
             ended = process.poll() is not None  # before looking: a block of a run that has just ended counts
-            if any(name.endswith(".parquet") for _, _, names in os.walk(store / "codes") for name in names):
+            folders = (store / "codes", store / "parts")
+            if any(
+                name.endswith(".parquet") for folder in folders for _, _, names in os.walk(folder) for name in names
+            ):
                 return time.monotonic() - started
             if ended:
                 raise child.ChildError(f"{' '.join(command)} ended with {process.returncode} before its first block")

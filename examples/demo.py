@@ -16,6 +16,7 @@ import heads
 from pipelines import annotate
 from pipelines.cli import guard
 from pipelines.report import Summary
+from transforms.layout import labels_folder
 
 CORPUS = Path(__file__).parent / "corpus"
 SHOWN_A_SHARD = 4
@@ -38,8 +39,10 @@ def read_texts() -> dict[str, list[tuple[str, str]]]:
     """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
     # Here, not above: they import Beam, which warns of its missing extras until `guard` has set logging up.
     from transforms.blocks import BlockLimits, ReadOptions
-    from transforms.plan import Unit, cut_shard, match_shards
+    from transforms.match import match_shards
+    from transforms.plan import cut_shard
     from transforms.read import read_unit
+    from transforms.unit import Unit
 
     options = ReadOptions(id_field="id")
     texts = {}
@@ -56,8 +59,8 @@ def read_labels(store: Path) -> dict[str, dict[str, str]]:
     """Read all labels of a store: by task, by document id."""
     labels = {}
     for task in heads.bundled():
-        head = heads.load(task).fingerprint[:12]
-        rows = pq.read_table(store / "labels" / f"task={task}" / f"head={head}", partitioning=None).to_pylist()
+        head = heads.load(task).fingerprint
+        rows = pq.read_table(store / labels_folder(task, head), partitioning=None).to_pylist()
         labels[task] = {row["id"]: row["label"] if "label" in row else ", ".join(row["labels"]) or "-" for row in rows}
     return labels
 

@@ -130,8 +130,7 @@ class Head:
         """Labels codes by their logits (n, classes) float32, as `predict` does."""
         return decide_logits(logits, self.kind, self.temperature, self.thresholds)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         description = {
             "task": self.task,
             "kind": self.kind,
@@ -146,7 +145,15 @@ class Head:
         }
         names = ("weights", "scale", "bias", "thresholds")
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        storage.write_folder(Path(folder), description, arrays)
+        return description, arrays
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the head's folder by name; the description comes last."""
+        return storage.folder_files(*self._parts())
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""
+        storage.write_folder(Path(folder), *self._parts())
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Head:

@@ -24,8 +24,6 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
 
     An earlier head there is replaced; any other folder or file there raises HeadError.
     """
-    from safetensors.numpy import save
-
     folder = folder.resolve()  # "." has no name of its own
     check_free(folder)
     name = f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
@@ -36,15 +34,22 @@ def write_folder(folder: Path, description: dict[str, Any], arrays: dict[str, np
     except OSError as error:
         raise HeadError(f"{folder} cannot be written: {error.strerror}") from None
     try:
-        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False)
-        (fresh / "head.json").write_text(text + "\n", encoding="utf-8")
-        (fresh / "weights.safetensors").write_bytes(save(arrays))
+        for name, content in folder_files(description, arrays).items():
+            (fresh / name).write_bytes(content)
         if folder.exists():
             _replace(folder, fresh)
         else:
             fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def folder_files(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """Return the files of a head's folder by name; the description comes last."""
+    from safetensors.numpy import save
+
+    text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False) + "\n"
+    return {"weights.safetensors": save(arrays), "head.json": text.encode()}
 
 
 def _replace(folder: Path, fresh: Path) -> None:

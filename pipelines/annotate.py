@@ -25,21 +25,23 @@ from pipelines.beam_options import (
     is_local,
     prepare_files,
 )
-from pipelines.cli import main_of
+from pipelines.cli import GOES_ON, main_of
 from pipelines.interruption import run_to_the_end
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
+from transforms.layout import codes_folder
 from transforms.machine import usable_cores
+from transforms.models import HeadName, set_current_heads, store_models
+from transforms.plan import rows_to_label
+from transforms.remove import remove_shards
+from transforms.store import StoreError, check_unchanged
 
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from encoder import Bundle
-    from heads import Head
+    from pipelines.prepare import Job
     from pipelines.report import Summary
-    from transforms.plan import Plan
-    from transforms.store import Store
-
 
 _log = logging.getLogger(__name__)
 
@@ -62,69 +64,110 @@ def run_label(argv: Sequence[str]) -> Summary:
 def _run(argv: Sequence[str], command: str) -> Summary:
     options = parse_annotate(argv, command)  # answers --help before anything heavy is imported
     from pipelines import prepare, report
-    from pipelines.runs import Run
 
-    check_options(options.beam_args, annotate_parser(command))  # a mistyped option is said before anything is done
+    check_options(options.beam_args, annotate_parser(command))  # a mistyped option is reported before anything is done
     check_runner(options.beam_args)
     prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
-    bundle, store, plan, heads = prepare.prepare(options, command)
+    job = prepare.prepare(options, command)
     if options.dry_run:
-        report.print_plan(plan, bundle, heads)
-        return report.Summary(plan=plan.counts)
-    if not plan.to_encode and not plan.to_label and not plan.unreadable:
-        summary = report.Summary(plan=plan.counts)
-        print(report.describe_done(plan, heads))
-        return summary
-    beam_options = beam_pipeline_options(options.beam_args)
-    check_pipeline_options(beam_options)
-    local = is_local(beam_options)
-    if local and plan.to_encode:
-        check_encoding(bundle, options)
-    elif not local and plan.to_encode and os.path.isdir(bundle.base_id):
-        _log.warning("workers must find the base model where it is found here, at %s", bundle.base_id)
-    elif local:
-        _spread_over_cores(beam_options, options)
-    with Run(store, command, argv) as record:
-        store = record.store
-        record.note(plan=plan.counts, encoder=bundle.fingerprint, heads={h.task: h.fingerprint for h in heads})
-        prepare.keep_models(store, bundle, heads)
-        store.write_file(f"runs/{store.run_id}/plan.jsonl", plan.to_lines())
-        for key, path, reason in plan.unreadable:
-            store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
-        counters = _execute(options, beam_options, bundle, store, plan, heads)
-        failures = prepare.still_failed(store, bundle, heads)
-        summary = report.summarize(counters, plan, heads, failures, options.max_reject_share)
-        record.note(summary=summary.to_dict())
-    print(report.format_summary(summary, store))
+        report.print_plan(job.plan, job.bundle, job.heads)
+        return report.Summary(plan=job.plan.counts)
+    beam_options = None
+    if has_work := bool(job.plan.units or job.plan.unreadable):
+        beam_options = beam_pipeline_options(options.beam_args)
+        check_pipeline_options(beam_options)
+        _check_workers(job, options, beam_options)
+    check_unchanged(job.store, options.input_root)
+    try:
+        summary = _run_job(options, beam_options, job, command, argv)
+    except OSError as error:  # of this program's own files; workers report theirs
+        raise StoreError(f"the store cannot be written: {error.strerror or error}; {GOES_ON}") from error
+    print(report.format_summary(summary, job.store) if has_work else report.describe_done(job.plan, job.heads, summary))
     return summary
 
 
-def _execute(
-    options: AnnotateOptions,
-    beam_options: PipelineOptions,
-    bundle: Bundle,
-    store: Store,
-    plan: Plan,
-    heads: list[Head],
-) -> dict[str, int]:
+def _run_job(
+    options: AnnotateOptions, beam_options: PipelineOptions | None, job: Job, command: str, argv: Sequence[str]
+) -> Summary:
+    """Carry out what a job has to do, if anything (`beam_options`), and keep its record in the store."""
+    from pipelines import prepare, report
+    from pipelines.prune import prune
+    from pipelines.runs import Run
+
+    with Run(job.store, command, argv) as record:
+        job.store = record.store
+        heads = {head.task: head.fingerprint for head in job.heads}
+        record.note(plan=job.plan.counts, encoder=job.bundle.fingerprint, heads=heads)
+        job.known.write_new(job.store, job.plan.shards)
+        store_models(job.store, job.bundle, job.heads)
+        counters = _execute(options, beam_options, job) if beam_options is not None else {"milliseconds": 0}
+        failures = prepare.still_failed(job)
+        set_current_heads(job.store, job.heads)
+        summary = report.summarize(counters, job.plan, job.heads, failures, options.max_reject_share)
+        summary.recognised = len(job.recognised)
+        summary.replaced_shards, summary.replaced_documents = remove_earlier_versions(job)
+        record.note(summary=summary.to_dict())
+        if options.prune:
+            prune(job.store, options.input)
+    return summary
+
+
+def _check_workers(job: Job, options: AnnotateOptions, beam_options: PipelineOptions) -> None:
+    """Check what workers need before a run begins, as far as it can be seen from here."""
+    local = is_local(beam_options)
+    if local and job.plan.to_encode:
+        check_encoding(job.bundle, options)
+    elif not local and job.plan.to_encode and os.path.isdir(job.bundle.base_id):
+        _log.warning("workers must find the base model where it is found here, at %s", job.bundle.base_id)
+    elif local:
+        _spread_over_cores(beam_options, options)
+
+
+def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) -> dict[str, int]:
     """Build the graph, run it, and return its counters, with the pipeline's `milliseconds` among them."""
     import apache_beam as beam
 
     from pipelines.progress import Progress
 
     started = time.monotonic()
-    fingerprints = {head.task: head.fingerprint for head in heads}
-    with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
+    for key, path, reason in job.plan.unreadable:
+        job.store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
+    if not job.plan.units:
+        return {"milliseconds": 0}
+    job.store.write_file(f"runs/{job.store.run_id}/plan.jsonl", job.plan.to_lines())
+    with Progress(job.store, job.bundle.fingerprint, job.heads, job.plan, options.progress):
         pipeline = beam.Pipeline(options=beam_options)
-        build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
+        build(pipeline, options, job, worker_threads(options, beam_options))
         result = run_to_the_end(pipeline, is_local(beam_options))
-    found = result.metrics().query()["counters"]
     counters: collections.Counter[str] = collections.Counter()
-    for counter in found:
+    for counter in result.metrics().query()["counters"]:
         if counter.key.metric.namespace == "encode_once":  # the same counter is on both branches
             # A portable runner gives None for a counter that was made and never raised.
             counters[counter.key.metric.name] += counter.result or 0
     return counters | {"milliseconds": round((time.monotonic() - started) * 1000)}
+
+
+def remove_earlier_versions(job: Job) -> tuple[int, int]:
+    """Remove shards of which a later version is complete now; return how many, and their documents.
+
+    Readers that see files only (DuckDB) would count both versions.
+    """
+    from pipelines import prepare
+
+    if not job.plan.earlier:
+        return 0, 0
+    listings = [
+        job.store.listing(codes_folder(job.bundle.fingerprint)),
+        *prepare.label_listings(job.store, job.heads).values(),
+    ]
+    keys = [
+        old
+        for key, earlier in job.plan.earlier.items()
+        if all(listing.is_complete_shard(key) for listing in listings)
+        for old in earlier
+        if old in listings[0].shards
+    ]
+    return len(keys), remove_shards(job.store, job.bundle.fingerprint, keys)
 
 
 def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
@@ -140,45 +183,41 @@ def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
         choose_device(options.device)
 
 
-def build(
-    pipeline: beam.Pipeline,
-    options: AnnotateOptions,
-    bundle: Bundle,
-    store: Store,
-    plan: Plan,
-    heads: list[Head],
-    threads: int | None,
-) -> None:
-    """Build the graph: units with codes are labelled from them; the others are read, encoded, written and labelled.
+def build(pipeline: beam.Pipeline, options: AnnotateOptions, job: Job, threads: int | None) -> None:
+    """Build the graph: units without codes are read, encoded and committed; committed files of codes are labelled.
 
-    The two branches are never flattened, and nothing but units is shuffled: blocks stream through one fused stage, so
-    memory does not grow with the corpus. A branch without units is left out.
+    The branches of new and of stored codes are never flattened, and only units are shuffled: a Flatten or a shuffle of text
+    would hold the corpus in memory on some runners. A branch without units is left out.
     """
     import transforms
     from pipelines.prepare import reading_options
     from transforms.encode import EncodeOptions
+    from transforms.label import with_torch
     from transforms.machine import installed
 
-    reading = reading_options(options)
+    store, plan, encoder = job.store, job.plan, job.bundle.fingerprint
     encoding = EncodeOptions(
-        options.device,
-        options.precision,
-        options.batch_tokens,
-        threads,
-        options.accelerator,
-        bundle.base_id,
-        installed(),
+        device=options.device,
+        precision=options.precision,
+        batch_tokens=options.batch_tokens,
+        threads=threads,
+        accelerator=options.accelerator,
+        part_seconds=options.part_seconds,
+        base_id=job.bundle.base_id,
+        version=installed(),
     )
+    heads = [HeadName.of(head) for head in job.heads]
     units = pipeline | "ReadPlan" >> transforms.ReadPlan(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
-        branch = transforms.EncodeAndLabel(store, reading, bundle.fingerprint, encoding, heads)
+        encode = transforms.EncodeUnits(store, reading_options(options), encoder, encoding)
         if options.accelerator:
-            branch = branch.with_resource_hints(accelerator=options.accelerator)
-        units.uncoded | "EncodeAndLabel" >> branch
+            encode = encode.with_resource_hints(accelerator=options.accelerator)
+        encoded = units.uncoded | "EncodeUnits" >> encode
+        if heads:
+            encoded | "LabelNew" >> transforms.LabelAndWrite(store, encoder, heads)
     if plan.to_label:
-        stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
-        rows = store.rules.block_rows * sum(unit.coded_blocks for unit in plan.to_label)
-        stored | "LabelStored" >> transforms.LabelAndWrite(store, heads, rows)
+        few = not with_torch(job.heads, rows_to_label(plan.to_label))
+        units.coded | "LabelStored" >> transforms.LabelAndWrite(store, encoder, heads, with_torch=not few)
 
 
 def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "label": ("pipelines.annotate", "run_label", "the second half: stored codes to labels (no GPU, no text)"),
     "status": ("pipelines.status", "run", "say what a store holds, what is incomplete, what is stale"),
     "verify": ("pipelines.verify", "run", "read a store again and prove that it is whole"),
+    "prune": ("pipelines.prune", "run", "remove labels of earlier heads, leftover parts, shards that are gone"),
     "train-head": ("pipelines.models.train_head", "run", "fit a head for one more task from labelled rows"),
     "zero-shot-head": (
         "pipelines.models.zero_shot_head",
@@ -135,7 +136,7 @@ def _is_the_users(error: Exception) -> bool:
         ("pipelines.models.labelled", "DataError"),
         ("pipelines.options", "OptionError"),
         ("transforms.store", "StoreError"),
-        ("transforms.plan", "InputError"),
+        ("transforms.match", "InputError"),
     )
     classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
     return isinstance(error, classes) or getattr(error, "errno", None) in DISK_IS_FULL

@@ -124,6 +124,9 @@ class AnnotateOptions:
     unit_bytes: int | None = None
     block_rows: int | None = None
     block_text_bytes: int | None = None
+    file_bytes: int | None = None
+    part_seconds: float = 1.0
+    prune: bool = False
     dry_run: bool = False
     progress: bool = True
     beam_args: tuple[str, ...] = ()
@@ -136,7 +139,15 @@ class AnnotateOptions:
         object.__setattr__(self, "store", files.absolute(self.store))
         if not 0 <= self.max_reject_share <= 1:
             raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
-        for name in ("max_text_bytes", "batch_tokens", "threads", "unit_bytes", "block_rows", "block_text_bytes"):
+        for name in (
+            "max_text_bytes",
+            "batch_tokens",
+            "threads",
+            "unit_bytes",
+            "block_rows",
+            "block_text_bytes",
+            "file_bytes",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise OptionError(f"--{name} must be at least 1, not {value}")
@@ -213,6 +224,13 @@ def annotate_parser(command: str) -> Parser:
         speed.add_argument(
             "--accelerator", default="", metavar="HINT", help="Beam's accelerator hint for the encoding stage"
         )
+        speed.add_argument(
+            "--part_seconds",
+            type=float,
+            default=1.0,
+            metavar="S",
+            help="save a block that took at least so long to encode, so that a killed run does not encode it again",
+        )
         cutting = parser.add_argument_group("cutting (fixed when the store is made)")
         cutting.add_argument(
             "--unit_bytes", type=int, metavar="N", help="bytes a worker takes at a time; a new store's: 16 MiB"
@@ -221,7 +239,14 @@ def annotate_parser(command: str) -> Parser:
         cutting.add_argument(
             "--block_text_bytes", type=int, metavar="N", help="most text a block; a new store's: 4 MiB"
         )
+        cutting.add_argument(
+            "--file_bytes", type=int, metavar="N", help="bytes of codes of a file; a new store's: 64 MiB"
+        )
     running = parser.add_argument_group("running")
+    if command == "annotate":
+        running.add_argument(
+            "--prune", action="store_true", help="afterwards, remove shards that are gone and labels of earlier heads"
+        )
     running.add_argument("--dry_run", action="store_true", help="say what would be done, and stop")
     running.add_argument("--no_progress", action="store_true", help="no progress bar")
     return parser

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import encoder
@@ -12,51 +12,71 @@ import heads
 from encoder import Bundle
 from heads import Head, HeadError
 from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
-from transforms.blocks import ReadOptions
+from transforms.blocks import ReadOptions, UnitError
+from transforms.codes_file import CONTENT_HASH
 from transforms.filesystem import files
-from transforms.layout import Listing, codes_folder, labels_folder, read_metadata, shard_path_key
+from transforms.known_shards import KnownShards, has_content
+from transforms.layout import Listing, codes_folder, labels_folder
 from transforms.machine import NOT_INSTALLED, installed
-from transforms.plan import InputError, Plan, Shard, common_root, match_shards, plan, plan_labels
-from transforms.store import (
-    STORE_FILE,
-    CutRules,
-    Store,
-    StoreError,
-    describe_stored_encoder,
-    open_or_create_store,
-    open_store,
-    said_in_one_line,
-)
-
-_LOOKED_AT = 16  # shards whose footers are read for a warning
+from transforms.match import InputError, common_root, match_shards
+from transforms.models import describe_stored_encoder, stored_encoders
+from transforms.plan import Plan, cut_shard, plan, plan_labels
+from transforms.read import block_limits
+from transforms.store import STORE_FILE, CutRules, Store, StoreError, open_or_create_store, open_store, store_errors
+from transforms.unit import Shard
 
 _log = logging.getLogger(__name__)
 
 
-def prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:
+@dataclasses.dataclass
+class Job:
+    """What a run works with.
+
+    Attributes:
+        bundle: the encoder.
+        store: the store.
+        plan: what is left to do.
+        heads: the heads.
+        known: shards as earlier runs saw them.
+        recognised: (earlier path, path) of shards that were recognised by their content.
+    """
+
+    bundle: Bundle
+    store: Store
+    plan: Plan
+    heads: list[Head]
+    known: KnownShards = dataclasses.field(default_factory=KnownShards)
+    recognised: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+
+def prepare(options: AnnotateOptions, command: str) -> Job:
     """Check everything a user can get wrong, before any model is loaded, and plan the run.
 
     Raises:
         EncoderError, HeadError, InputError, StoreError: what is wrong, in one line.
     """
-    with said_in_one_line(options.store):
-        return _prepare(options, command)
+    with store_errors(options.store):
+        return _prepare_labels(options) if command == "label" else _prepare(options)
 
 
-def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Plan, list[Head]]:
+def _prepare_labels(options: AnnotateOptions) -> Job:
     bundle = find_encoder(options.encoder, options.store)
     found_heads = find_heads(options, bundle)
-    if command == "label":
-        store = open_store(options.store)
-        codes = store.listing(codes_folder(bundle.fingerprint))
-        if not codes.shards:
-            known = ", ".join(stored_encoders(options.store)) or "none"
-            raise StoreError(
-                f"store {store.root} holds no codes of encoder {bundle.fingerprint[:12]}; it holds codes of: {known}"
-            )
-        if not found_heads:
-            raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
-        return bundle, store, plan_labels(codes, _label_listings(store, found_heads)), found_heads
+    store = open_store(options.store)
+    codes = store.listing(codes_folder(bundle.fingerprint))
+    if not codes.shards:
+        known = ", ".join(stored_encoders(options.store)) or "none"
+        raise StoreError(
+            f"store {store.root} holds no codes of encoder {bundle.fingerprint[:12]}; it holds codes of: {known}"
+        )
+    if not found_heads:
+        raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
+    return Job(bundle, store, plan_labels(codes, label_listings(store, found_heads)), found_heads)
+
+
+def _prepare(options: AnnotateOptions) -> Job:
+    bundle = find_encoder(options.encoder, options.store)
+    found_heads = find_heads(options, bundle)
     reading = reading_options(options)
     root = find_root(options)
     is_store = files.exists(files.join(options.store, STORE_FILE))
@@ -67,58 +87,117 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
     codes = store.listing(codes_folder(bundle.fingerprint))
     if not codes.shards and is_store:
         _warn_of_another_encoder(options.store, bundle)
-    _warn_of_another_root(store, codes, root, shards)
-    made = plan(shards, codes, _label_listings(store, found_heads), store.rules.unit_bytes)
-    _warn_of_other_options(store, codes, codes_folder(bundle.fingerprint), shards)
-    return bundle, store, made, found_heads
+    known = KnownShards.read(store)
+    shards, recognised = known.recognise(shards, Comparison(store, known, reading).is_same)
+    _report_recognised(recognised)
+    _warn_of_another_root(store, known, root, shards)
+    _warn_of_other_options(codes, known, shards)
+    _warn_of_recompressed(known, shards)
+    labels = label_listings(store, found_heads)
+    made = plan(shards, codes, labels, store.rules.unit_bytes, known.earlier_versions(shards))
+    return Job(bundle, store, made, found_heads, known, recognised)
+
+
+class Comparison:
+    """Compares shards with what the store has under other paths or times, by the hashes in the footers of its codes."""
+
+    def __init__(self, store: Store, known: KnownShards, reading: ReadOptions) -> None:
+        self._store = store
+        self._known = known
+        self._reading = reading
+        self._listings: dict[str, Listing] | None = None
+
+    def is_same(self, shard: Shard, key: str) -> bool:
+        """Whether a shard is the one that the store has under a key, moved or touched; a copy beside it is another shard."""
+        try:
+            if files.is_another_file(self._known.latest[key].source, shard.path):
+                return False
+            hashes, units = self._hashes(key)
+            ranges = cut_shard(shard, self._store.rules.unit_bytes) if hashes else []
+        except (OSError, ValueError, UnitError):  # what cannot be read now is encoded, or fails, as any shard
+            return False
+        limits = block_limits(self._store.rules)
+        return len(ranges) == units and has_content(shard, ranges, hashes, self._reading, limits)
+
+    def _hashes(self, key: str) -> tuple[dict[int, str], int]:
+        """Return the content hashes of a shard's complete units, and the number of its units; of any encoder."""
+        if self._listings is None:
+            folders = [f"codes/{name}" for name in files.list_folders(self._store.path("codes"))]
+            self._listings = {folder: self._store.listing(folder) for folder in folders}
+        for folder, listing in self._listings.items():
+            units = {index: unit for index, unit in listing.shards.get(key, {}).items() if unit.complete}
+            if units:
+                hashes = {
+                    index: self._store.open_footer(folder, unit.in_order()[-1]).footer[CONTENT_HASH]
+                    for index, unit in units.items()
+                }
+                return hashes, listing.unit_count(key) or 0
+        return {}, 0
+
+
+def _report_recognised(recognised: list[tuple[str, str]]) -> None:
+    moved = [pair for pair in recognised if pair[0] != pair[1]]
+    if moved:
+        _log.warning(
+            "%d shards are in the store under other paths and keep their codes and ids; the first is %s, which was %s",
+            len(moved), moved[0][1], moved[0][0],
+        )  # fmt: skip
 
 
 def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
-    """Say so where a store has codes, none of them of this encoder: an upgrade may have brought another default."""
+    """Warn where a store has codes, none of them of this encoder: an upgrade may have brought another default."""
     if others := [known for known in stored_encoders(store) if known != bundle.fingerprint[:12]]:
         _log.warning(
-            "the store has codes of encoder %s and none of %s (%s), so everything is encoded; --encoder with a fingerprint of "
-            "the store's keeps to the codes there are, and wants heads of that encoder",
+            "the store has codes of encoder %s and none of %s (%s), so every document is encoded; to keep the codes that are "
+            "there, name their encoder by its fingerprint with --encoder, and use heads of that encoder",
             ", ".join(others),
             bundle.fingerprint[:12],
             bundle.name,
         )
 
 
-def _warn_of_another_root(store: Store, codes: Listing, root: str, shards: Sequence[Shard]) -> None:
-    """Say so where shards are named relative to another folder than the store's, and none of them is known by that name."""
-    known = {shard_path_key(key) for key in codes.shards}
-    if known and root != store.input_root and not any(shard_path_key(shard.key) in known for shard in shards):
+def _warn_of_another_root(store: Store, known: KnownShards, root: str, shards: list[Shard]) -> None:
+    """Warn where shards are named relative to another folder than the store's, and none of them is known."""
+    if known.latest and root != store.input_root and not any(shard.key in known.latest for shard in shards):
         _log.warning(
-            "--input_root %s is not the store's own, %s, and no shard has the name of one in the store, so all are new; if the "
-            "corpus was moved, --input_root is where %s lies now",
+            "--input_root %s differs from the store's own, %s, and no shard is known, so all are new; if the corpus was moved, "
+            "give as --input_root the folder where %s is now",
             root,
             store.input_root or "none",
             store.input_root or "it",
         )
 
 
-def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Sequence[Shard]) -> None:
-    """Say so where a shard is in the store as it is now, but read with other options: its rows will be there twice."""
-    stored: dict[str, list[str]] = {}
-    for key in codes.shards:
-        stored.setdefault(shard_path_key(key), []).append(key)
-    known = [shard for shard in shards if shard.key not in codes.shards and shard_path_key(shard.key) in stored]
-    for shard, key in ((s, key) for s in known[:_LOOKED_AT] for key in stored[shard_path_key(s.key)]):
-        try:
-            schema, rows = store.read_schema(folder, codes.first_block(key))
-        except (OSError, ValueError):  # a damaged block is verify's business
-            continue
-        if not rows:
-            continue  # all rows were rejected: the options were a mistake, and nothing is there twice
-        before = read_metadata(schema)["shard"]
-        if (before["size_bytes"], before["stamp"]) == (shard.size_bytes, shard.stamp):
+def _warn_of_other_options(codes: Listing, known: KnownShards, shards: list[Shard]) -> None:
+    """Warn where a file is in the store as read with other options: its rows will be there twice."""
+    for shard in shards:
+        others = [] if shard.key in codes.shards else known.other_readings(shard)
+        if any(unit.rows for key in others for unit in codes.shards.get(key, {}).values()):
             _log.warning(
                 "%s has not changed, but the store has it as read with other options (--text_field, --id_field, --format, "
                 "--max_text_bytes): its rows will be in the store twice, and those of other shards like it; status names them",
                 shard.path,
             )
             return
+
+
+def _warn_of_recompressed(known: KnownShards, shards: list[Shard]) -> None:
+    """Warn where a new shard has the name of a known one but for its compression: its rows will be in the store twice."""
+    stems = {_stem(sighting.path): sighting for sighting in known.latest.values()}
+    for shard in shards:
+        other = stems.get(_stem(shard.relative_path))
+        if shard.key not in known.latest and other is not None and other.path != shard.relative_path:
+            _log.warning(
+                "%s looks like %s with another compression: as its rows have other ids, it is encoded as a new shard; "
+                "prune removes the old one when its file is gone",
+                shard.path,
+                other.path,
+            )
+            return
+
+
+def _stem(path: str) -> str:
+    return re.sub(r"\.(gz|zst|zstd|bz2|xz)$", "", path)
 
 
 def reading_options(options: AnnotateOptions) -> ReadOptions:
@@ -135,16 +214,11 @@ def reading_options(options: AnnotateOptions) -> ReadOptions:
 
 def find_encoder(name: str, store: str) -> Bundle:
     """Describe the encoder of a name, or of the beginning of a fingerprint that the store has."""
-    if re.fullmatch(r"[0-9a-f]{6,64}", name):
-        matching = [fp for fp in stored_encoders(store) if fp.startswith(name[:12])]
+    if match := re.fullmatch(r"e?([0-9a-f]{6,64})", name):
+        matching = [fingerprint for fingerprint in stored_encoders(store) if fingerprint.startswith(match[1][:12])]
         if len(matching) == 1:
             return describe_stored_encoder(store, matching[0])
     return encoder.describe(name)
-
-
-def stored_encoders(store: str) -> list[str]:
-    """Return the short fingerprints of the encoders a store has codes of."""
-    return [name.partition("=")[2] for name in files.list_folders(files.join(store, "codes"))]
 
 
 def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
@@ -175,26 +249,12 @@ def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
     return loaded
 
 
-def keep_models(store: Store, bundle: Bundle, used: list[Head]) -> None:
-    """Keep in the store what its codes and labels were made by; workers load the encoder from there."""
-    folder = f"encoders/{bundle.fingerprint[:12]}"
-    for name, content in bundle.files().items():  # the description last
-        if not files.exists(store.path(*folder.split("/"), name)):
-            store.write_file(f"{folder}/{name}", content)
-    for head in used:
-        path = f"heads/{head.task}-{head.fingerprint[:12]}.json"
-        if not files.exists(store.path(*path.split("/"))):
-            about = {"task": head.task, "kind": head.kind, "labels": list(head.labels), "fingerprint": head.fingerprint}
-            about |= {"encoder": head.encoder_fingerprint, "metrics": head.metrics, "source": head.source}
-            store.write_file(path, about)
-
-
-def still_failed(store: Store, bundle: Bundle, heads: list[Head]) -> list[dict[str, Any]]:
-    """Return this run's failures, without those of units that a later attempt finished: a runner tries again by itself."""
-    failures = store.failures()
+def still_failed(job: Job) -> list[dict[str, Any]]:
+    """Return the run's failures, without those of units that a later attempt finished: a runner tries again by itself."""
+    failures = job.store.failures()
     if not failures:
         return []
-    needed = [store.listing(codes_folder(bundle.fingerprint)), *_label_listings(store, heads).values()]
+    needed = [job.store.listing(codes_folder(job.bundle.fingerprint)), *label_listings(job.store, job.heads).values()]
 
     def is_done(failure: dict[str, Any]) -> bool:
         return all(listing.is_complete(failure["shard"], failure["unit"]) for listing in needed)
@@ -206,7 +266,8 @@ def made_by() -> str:
     return f"encode-once {installed()}".replace(NOT_INSTALLED, f"({NOT_INSTALLED})")
 
 
-def _label_listings(store: Store, used: list[Head]) -> dict:
+def label_listings(store: Store, used: list[Head]) -> dict[str, Listing]:
+    """List the labels of heads, by task."""
     return {head.task: store.listing(labels_folder(head.task, head.fingerprint)) for head in used}
 
 
@@ -220,7 +281,8 @@ def find_root(options: AnnotateOptions) -> str:
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
-    rules = {name: getattr(options, name) for name in ("unit_bytes", "block_rows", "block_text_bytes")}
+    names = [field.name for field in dataclasses.fields(CutRules)]
+    rules = {name: getattr(options, name) for name in names}
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
         return Store(options.store, CutRules(**{k: v for k, v in rules.items() if v is not None}), root)
-    return open_or_create_store(options.store, root, rules, made_by())
+    return dataclasses.replace(open_or_create_store(options.store, root, rules, made_by()), input_root=root)

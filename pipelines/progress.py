@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
+from heads import Head
 from transforms.filesystem import files
-from transforms.layout import BlockName, codes_folder, labels_folder, read_metadata
-from transforms.plan import Plan
+from transforms.layout import Listing, PartName, codes_folder, labels_folder, parts_folder
+from transforms.plan import Plan, rows_to_label
 from transforms.store import Store
 
 _SECONDS_BETWEEN_LISTINGS = 0.5
-_LISTING_SHARE = 0.05  # of the time; a folder of many blocks takes long to list
+_LISTING_SHARE = 0.05  # of the time; a folder of many files takes long to list
 _SECONDS_BETWEEN_LINES = 30.0
-_GUESSED_BYTES_A_ROW = 150
-_MOST_OF_A_UNIT = 0.95
 
 
 class Progress:
-    """Draw a bar of blocks done of planned, documents/s and time left, until `with` ends.
+    """Draw a bar of what is done of a plan, documents/s and the time left, until `with` ends.
 
-    How many blocks a unit will give is not known before it is read: the plan's bytes are set against the bytes of the
-    blocks that are done. Without a terminal, a line is printed every half minute.
+    The bar counts bytes of the shards while there is text to encode, else documents to label. Without a terminal, a line is
+    printed every half minute.
     """
 
-    def __init__(self, store: Store, encoder: str, heads: dict[str, str], plan: Plan, shown: bool = True) -> None:
-        """Watch `plan` on `store`; `heads` are fingerprints by task."""
+    def __init__(self, store: Store, encoder: str, heads: Sequence[Head], plan: Plan, shown: bool = True) -> None:
+        """Watch a plan that is carried out on a store."""
         self._store = store
         self._shown = shown and files.is_local(store.root)
-        self._encoding = {(unit.shard, unit.index) for unit in plan.to_encode}
-        self._bytes_planned = sum(plan.unit_bytes.values())
-        self._codes_folder = codes_folder(encoder)
-        self._labelling = {(unit.shard, unit.index) for unit in plan.to_label}
-        self._label_blocks_planned = sum(unit.coded_blocks for unit in plan.to_label)
+        self._unit_bytes = plan.unit_bytes
+        self._codes = codes_folder(encoder)
+        self._parts = parts_folder(encoder)
         tasks = [task for unit in plan.to_label for task in unit.tasks]
-        slowest = max(set(tasks), key=tasks.count) if tasks else None
-        self._labels_folder = labels_folder(slowest, heads[slowest]) if slowest else None
-        self._plan = plan
-        self._shards = {shard for shard, _ in self._encoding | self._labelling}  # what lies there of others is not kept
-        self._counted: set[str] = set()
-        self._text_bytes: dict[tuple[str, int], int] = {}
-        self._finished: set[tuple[str, int]] = set()
-        self._documents = self._blocks_done = self._coded_blocks = 0
+        slowest = max(heads, key=lambda head: tasks.count(head.task), default=None) if tasks else None
+        self._labels = labels_folder(slowest.task, slowest.fingerprint) if slowest else None
+        self._labelling = {(unit.shard, unit.index) for unit in plan.to_label}
+        self._by_bytes = bool(plan.unit_bytes)
+        self.total = sum(plan.unit_bytes.values()) if self._by_bytes else rows_to_label(plan.to_label)
+        self.done = 0  # of the total
+        self.documents = 0
+        self._documents_before = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Progress:
         if self._shown:
-            self._look(first=True)
+            self.poll()
+            self._documents_before = self.documents
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
@@ -66,75 +64,51 @@ class Progress:
         from tqdm import tqdm
 
         terminal = sys.stderr.isatty()
-        started = said = time.monotonic()
+        started = printed = time.monotonic()
+        count = "{n_fmt}B of {total_fmt}B" if self._by_bytes else "{n_fmt} of {total_fmt} documents"
         bar = tqdm(
-            total=self._planned_blocks(),
-            initial=self._blocks_done,
-            unit="block",
+            total=self.total,
+            initial=self.done,
+            unit_scale=self._by_bytes,
+            unit_divisor=1024,
             disable=not terminal,
-            bar_format="{percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} blocks{postfix}, {remaining} left",
+            bar_format="{percentage:3.0f}% |{bar}| " + count + "{postfix}, {remaining} left",
         )
         pause = _SECONDS_BETWEEN_LISTINGS
         with bar:
             while not self._stop.wait(pause):
                 began = time.monotonic()
-                self._look()
+                self.poll()
                 pause = max(_SECONDS_BETWEEN_LISTINGS, (time.monotonic() - began) / _LISTING_SHARE)
-                rate = self._documents / (time.monotonic() - started)
-                bar.total, bar.n = self._planned_blocks(), self._blocks_done
+                rate = (self.documents - self._documents_before) / (time.monotonic() - started)
+                bar.n = self.done
                 bar.set_postfix_str(f"{rate:,.0f} documents/s", refresh=True)
-                if not terminal and time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
-                    said = time.monotonic()
-                    blocks = f"{self._blocks_done} of about {self._planned_blocks()} blocks"
-                    print(f"{blocks}, {rate:,.0f} documents/s", file=sys.stderr, flush=True)
-            self._look()
-            bar.total = bar.n = self._blocks_done
+                if not terminal and time.monotonic() - printed >= _SECONDS_BETWEEN_LINES:
+                    printed = time.monotonic()
+                    line = f"{self.done / max(self.total, 1):.0%} done, {rate:,.0f} documents/s"
+                    print(line, file=sys.stderr, flush=True)
+            self.poll()
+            bar.n = self.done
             bar.refresh()
 
-    def _look(self, first: bool = False) -> None:
-        """Count blocks that have come since; those of the first look are done but make no rate."""
-        if self._encoding:
-            for name in files.list_names(self._store.path(self._codes_folder)):
-                self._count(self._codes_folder, name, self._encoding, first)
-        if self._labels_folder:
-            for name in files.list_names(self._store.path(self._labels_folder)):
-                self._count(self._labels_folder, name, self._labelling, first)
-
-    def _count(self, folder: str, name: str, wanted: set[tuple[str, int]], first: bool) -> None:
-        if name.partition(".")[0] not in self._shards or (key := os.path.join(folder, name)) in self._counted:
-            return
-        self._counted.add(key)
-        block = BlockName.parse(name)
-        if block is None or (block.shard, block.unit) not in wanted:
-            return
-        try:
-            schema, rows = self._store.read_schema(folder, block)
-            text_bytes = read_metadata(schema)["text_bytes"] if folder == self._codes_folder else 0
-        except (OSError, ValueError, KeyError):  # damaged, or gone: the run says so, not the bar
-            return
-        self._blocks_done += 1
-        if folder == self._codes_folder:
-            unit = (block.shard, block.unit)
-            self._coded_blocks += 1
-            self._text_bytes[unit] = self._text_bytes.get(unit, 0) + text_bytes
-            if block.last:
-                self._finished.add(unit)
-        if not first:
-            self._documents += rows
-
-    def _planned_blocks(self) -> int:
-        if not self._bytes_planned:
-            return self._label_blocks_planned
-        done = sum(self._bytes_done(unit) for unit in self._text_bytes)
-        rules = self._store.rules
-        guess = min(rules.block_text_bytes, rules.block_rows * _GUESSED_BYTES_A_ROW)
-        bytes_a_block = done / self._coded_blocks if done else guess
-        rest = max(self._bytes_planned - done, 0) / bytes_a_block
-        unread = len(self._encoding) - len(self._text_bytes)
-        labels_left = max(self._label_blocks_planned - (self._blocks_done - self._coded_blocks), 0)
-        return self._blocks_done + max(round(rest), unread) + labels_left
-
-    def _bytes_done(self, unit: tuple[str, int]) -> float:
-        """Guess how many of a unit's bytes are done: its text so far, which is more where it was compressed."""
-        whole = self._plan.unit_bytes[unit]
-        return whole if unit in self._finished else min(self._text_bytes[unit], _MOST_OF_A_UNIT * whole)
+    def poll(self) -> None:
+        """List the store and update what is done."""
+        done = documents = 0
+        if self._by_bytes:
+            listing = Listing(files.list_names(self._store.path(self._codes)))
+            part_bytes: dict[tuple[str, int], int] = {}
+            for part in map(PartName.parse, files.list_names(self._store.path(self._parts))):
+                if part is not None and (unit := (part.shard, part.unit)) in self._unit_bytes:
+                    part_bytes[unit] = part_bytes.get(unit, 0) + part.source_bytes
+                    documents += 0 if listing.is_complete(*unit) else part.rows
+            for unit, unit_bytes in self._unit_bytes.items():
+                if (there := listing.unit(*unit)) is not None:
+                    documents += there.rows
+                    if there.complete:
+                        done += unit_bytes
+                        continue
+                done += min(part_bytes.get(unit, 0), unit_bytes)
+        elif self._labels is not None:
+            listing = Listing(files.list_names(self._store.path(self._labels)))
+            done = documents = sum(there.rows for unit in self._labelling if (there := listing.unit(*unit)) is not None)
+        self.done, self.documents = max(done, self.done), max(documents, self.documents)

@@ -31,6 +31,10 @@ class Summary:
         failures: units that failed, each with shard, unit, path, step and reason.
         seconds: wall time of the pipeline.
         encode_seconds: time in the encoder, summed over workers.
+        recognised: shards that were recognised by their content, under another path or time.
+        replaced_shards: shards whose earlier version was removed, as a later one is complete.
+        replaced_documents: documents of those earlier versions.
+        models_loaded: how often a worker loaded the encoder.
         exit_code: 0, 3 (units failed) or 4 (too many rejects).
     """
 
@@ -46,6 +50,10 @@ class Summary:
     seconds: float = 0.0
     encode_seconds: float = 0.0
     reject_share: float = 0.0
+    recognised: int = 0
+    replaced_shards: int = 0
+    replaced_documents: int = 0
+    models_loaded: int = 0
     exit_code: int = 0
 
     @property
@@ -67,12 +75,13 @@ def summarize(
     rows = documents + sum(rejected.values()) + counters.get("resumed_rows", 0)
     all_rejected = sum(rejected.values()) + counters.get("resumed_rejected", 0)
     reject_share = all_rejected / rows if rows else 0.0
-    labelled = _under(counters, "labelled/")
+    counts = _under(counters, "labelled/")
+    labelled = {head.task: counts[head.task] for head in heads if head.task in counts}
     shares = {}
     for head in heads:
-        counts = _under(counters, f"label/{head.task}/")
-        if counts and labelled.get(head.task):
-            shares[head.task] = {label: counts.get(label, 0) / labelled[head.task] for label in head.labels}
+        by_label = _under(counters, f"label/{head.task}/")
+        if by_label and labelled.get(head.task):
+            shares[head.task] = {label: by_label.get(label, 0) / labelled[head.task] for label in head.labels}
     too_many = reject_share > max_reject_share
     return Summary(
         plan=plan.counts,
@@ -87,6 +96,7 @@ def summarize(
         seconds=counters["milliseconds"] / 1000,
         encode_seconds=counters.get("encode_milliseconds", 0) / 1000,
         reject_share=reject_share,
+        models_loaded=counters.get("models_loaded", 0),
         exit_code=EXIT_UNITS_FAILED if failures else EXIT_TOO_MANY_REJECTS if too_many else 0,
     )
 
@@ -113,7 +123,24 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
         print(f"unreadable: {path}: {reason}")
 
 
-def describe_done(plan: Plan, heads: list[Head]) -> str:
+def describe_done(plan: Plan, heads: list[Head], summary: Summary) -> str:
+    """Say that a run had nothing to encode or label."""
+    return "\n".join([_nothing_to_do(plan, heads), *_versions(summary)])
+
+
+def _versions(summary: Summary) -> list[str]:
+    lines = []
+    if summary.recognised:
+        lines.append(f"recognised  {summary.recognised:>12,}  shards that were moved or touched; they keep their codes")
+    if summary.replaced_shards:
+        lines.append(
+            f"replaced    {summary.replaced_shards:>12,}  shards that changed: the {summary.replaced_documents:,} documents "
+            "of their earlier versions were removed"
+        )
+    return lines
+
+
+def _nothing_to_do(plan: Plan, heads: list[Head]) -> str:
     counts = plan.counts
     labels = f" and the labels of {len(heads)} heads" if heads else ""
     done = f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes{labels}"
@@ -131,6 +158,7 @@ def format_summary(summary: Summary, store: Store) -> str:
         lines.append(f"truncated   {summary.truncated:>12,}")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary.rejected.items())
         lines.append(f"rejected    {sum(summary.rejected.values()):>12,}" + (f"  ({reasons})" if reasons else ""))
+    lines += _versions(summary)
     lines.append(f"time        {summary.seconds:>12,.1f}  s, {summary.documents_per_second:,.0f} documents/s")
     for task, count in summary.labelled.items():
         lines.append(f"{task:<24} {count:>10,} labelled  {_shares(summary.label_shares.get(task, {}))}")

@@ -16,25 +16,28 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from pipelines.beam_options import check_options, prepare_files
-from pipelines.check_blocks import Checker, Damaged
+from pipelines.check_files import Checker, UnreadableError
 from pipelines.cli import main_of
 from pipelines.options import BEAM_EPILOG, FORMATS, Parser, check_path
-from pipelines.prepare import find_encoder, reading_options
+from pipelines.prepare import Comparison, find_encoder, reading_options
 from transforms.blocks import ReadOptions
 from transforms.filesystem import files
-from transforms.layout import Listing, read_metadata
-from transforms.plan import match_shards
-from transforms.store import Store, open_store, said_in_one_line
+from transforms.known_shards import KnownShards
+from transforms.layout import Listing, codes_folder, read_metadata
+from transforms.match import match_shards
+from transforms.models import stored_encoders
+from transforms.store import Store, open_store, store_errors
+from transforms.unit import Shard
 
 _THREADS = 4
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """Say what verify found: what it read, what is wrong, and what is merely unfinished."""
+    """What verify read, what is wrong, and what is merely unfinished."""
 
-    blocks: int
+    files: int
     documents: int
     problems: tuple[str, ...]
     notes: tuple[str, ...]
@@ -71,59 +74,72 @@ def run(argv: Sequence[str]) -> Verification:
     prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
     store = open_store(options.store, options.input_root)
     encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
-    with said_in_one_line(store.root):
+    with store_errors(store.root):
         result = verify(store, tuple(options.input or ()), reading, encoder)
     for note in result.notes:
         print(f"note: {note}")
     for problem in result.problems:
         print(f"PROBLEM: {problem}")
     verdict = f"{len(result.problems):,} problems" if result.problems else "whole"
-    print(f"read {result.blocks:,} blocks of {result.documents:,} rows: {verdict}")
+    print(f"read {result.files:,} files of {result.documents:,} documents: {verdict}")
     return result
 
 
 def verify(
     store: Store, patterns: tuple[str, ...] = (), reading: ReadOptions | None = None, encoder: str | None = None
 ) -> Verification:
-    """Check a store, and the codes of one encoder (None: of each) against the shards of `patterns` where there are any."""
-    only = encoder
+    """Check a store.
+
+    Args:
+        patterns: shards to read again, and to account for row by row.
+        reading: how they are read.
+        encoder: short fingerprint of the encoder whose codes are compared with the shards; None: those of each.
+    """
     problems, notes = list(_leftovers(store)), []
-    blocks = documents = 0
+    checked_files = documents = 0
     labels_of = _labels_by_encoder(store, problems)
-    encoders = [name.partition("=")[2] for name in files.list_folders(store.path("codes"))]
-    if only and only not in encoders:
-        known = ", ".join(encoders) or "none"
-        problems.append(f"the store holds no codes of encoder {only}; it holds codes of: {known}")
+    encoders = stored_encoders(store.root)
+    if encoder and encoder not in encoders:
+        known_encoders = ", ".join(encoders) or "none"
+        problems.append(f"the store holds no codes of encoder {encoder}; it holds codes of: {known_encoders}")
     elif patterns and not encoders:
         problems.append("the store holds no codes at all")
-    for encoder in encoders:
-        name = f"encoder={encoder}"
-        listing = store.listing(f"codes/{name}")
-        problems += [f"codes/{name}/{stranger} is no block's name" for stranger in listing.strangers]
-        checker = Checker(store, encoder, listing, labels_of.pop(encoder, []))
+    reading = reading or ReadOptions()
+    shards: list[Shard] = []
+    known = KnownShards()
+    if patterns:
+        known = KnownShards.read(store)
+        matched = match_shards(patterns, store.input_root, reading, store.root)
+        shards, _ = known.recognise(matched, Comparison(store, known, reading).is_same)
+    for fingerprint in encoders:
+        folder = codes_folder(fingerprint)
+        listing = store.listing(folder)
+        problems += [f"{folder}/{name} is not the name of a file of codes" for name in listing.unrecognised]
+        problems += [f"{folder}/{name} is there in two versions" for name in listing.conflicts]
+        checker = Checker(store, folder, listing, labels_of.pop(fingerprint, []))
         with ThreadPoolExecutor(_THREADS) as pool:
             checked = pool.map(checker.check_shard, sorted(listing.shards))
-            for found in _shown(checked, len(listing.shards), encoder):
-                problems += found.problems
-                notes += found.notes
-                blocks += found.blocks
-                documents += found.documents
+            for findings in _with_progress_bar(checked, len(listing.shards), fingerprint):
+                problems += findings.problems
+                notes += findings.notes
+                checked_files += findings.files
+                documents += findings.documents
         problems += checker.labels_without_codes()
         problems += [
-            f"{checker.rejects_folder}/{stranger} is no block's name" for stranger in checker.rejects.strangers
+            f"{checker.rejects_folder}/{name} is not the name of a file of rejects"
+            for name in checker.rejects.unrecognised
         ]
-        if patterns and only in (None, encoder):
-            shards = match_shards(patterns, store.input_root, reading or ReadOptions(), store.root)
+        if encoder in (None, fingerprint):
+            check_source = functools.partial(checker.check_source, reading=reading, known=known)
             with ThreadPoolExecutor(_THREADS) as pool:
-                accounted = pool.map(functools.partial(checker.check_source, reading=reading), shards)
-                for found in _shown(accounted, len(shards), "input"):
-                    problems += found
+                for source_problems in _with_progress_bar(pool.map(check_source, shards), len(shards), "input"):
+                    problems += source_problems
     for folders in labels_of.values():
         problems += [f"{folder} holds labels of codes that are not in the store" for folder, _ in folders]
-    return Verification(blocks, documents, tuple(dict.fromkeys(problems)), tuple(notes))
+    return Verification(checked_files, documents, tuple(dict.fromkeys(problems)), tuple(notes))
 
 
-def _shown(results: Iterable[_Found], count: int, name: str) -> Iterable[_Found]:
+def _with_progress_bar(results: Iterable[_Result], count: int, name: str) -> Iterable[_Result]:
     """Draw a bar over results that come one by one, where there is a terminal."""
     from tqdm import tqdm
 
@@ -131,22 +147,24 @@ def _shown(results: Iterable[_Found], count: int, name: str) -> Iterable[_Found]
 
 
 def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tuple[str, Listing]]]:
-    found: dict[str, list[tuple[str, Listing]]] = {}
+    """List the folders of labels by the short fingerprint of the encoder whose codes they were made of."""
+    folders: dict[str, list[tuple[str, Listing]]] = {}
     for task in files.list_folders(store.path("labels")):
         for head in files.list_folders(store.path("labels", task)):
             folder = f"labels/{task}/{head}"
             listing = store.listing(folder)
+            problems += [f"{folder}/{name} is there in two versions" for name in listing.conflicts]
             if not listing.shards:
-                problems += [f"{folder}/{stranger} is no block's name" for stranger in listing.strangers]
-            for name in map(listing.first_block, listing.shards):
+                problems += [f"{folder}/{name} is not the name of a file of labels" for name in listing.unrecognised]
+            for name in listing.names():
                 try:
-                    encoder = read_metadata(store.read_schema(folder, name)[0])["encoder"][:12]
+                    encoder = read_metadata(store.open_footer(folder, name).schema)["encoder"][:12]
                 except (OSError, ValueError, KeyError) as error:
-                    problems.append(str(Damaged(folder, name, error)))
+                    problems.append(str(UnreadableError(folder, name, error)))
                     continue
-                found.setdefault(encoder, []).append((folder, listing))
+                folders.setdefault(encoder, []).append((folder, listing))
                 break
-    return found
+    return folders
 
 
 def _leftovers(store: Store) -> Iterator[str]:

@@ -1,29 +1,23 @@
-"""Hold the Beam transforms over blocks, and the store they read and write.
+"""The Beam transforms, and the store they read and write.
 
-An element is a unit or a block, never a document; nothing but units is ever shuffled. The transforms are imported when they
-are first asked for: planning, listing and checking a store need no Beam.
+An element is a unit or the name of a committed file, never a document; only units are ever shuffled. The transforms are
+imported when they are first asked for: planning, listing and checking a store need no Beam.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 _MODULE_OF = {
-    "EncodeAndLabel": "transforms.label",
-    "EncodeText": "transforms.encode",
+    "EncodeUnits": "transforms.encode",
     "LabelAndWrite": "transforms.label",
-    "LabelCodes": "transforms.label",
     "ReadPlan": "transforms.read_plan",
-    "ReadCodes": "transforms.encode",
-    "ReadText": "transforms.read",
-    "ScoreCodes": "transforms.label",
-    "WriteCodes": "transforms.encode",
-    "WriteLabels": "transforms.label",
 }
 __all__ = list(_MODULE_OF)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'transforms' has no attribute {name!r}")

@@ -1,7 +1,8 @@
-"""Encode blocks of text into blocks of codes: the DoFn around `encoder`, and the store's side of it."""
+"""Encode units of text into files of codes: the DoFn around `encoder`."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -10,26 +11,20 @@ import time
 from collections.abc import Iterator
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 import encoder
-from transforms.blocks import TextBlock
-from transforms.layout import (
-    BIT_ORDER,
-    BlockName,
-    codes_folder,
-    codes_schema,
-    read_metadata,
-    rejects_folder,
-    with_metadata,
-)
+from transforms.blocks import ReadOptions, TextBlock
+from transforms.codes_file import CodesFileWriter, part_table, read_part, write_part
+from transforms.filesystem.files import is_disk_full
+from transforms.layout import FileName, UnitFiles, codes_folder, parts_folder
 from transforms.machine import NOT_INSTALLED, installed, usable_cores
-from transforms.plan import Unit
-from transforms.read import block_name, report_failure
-from transforms.store import DamagedBlock, Store, describe_stored_encoder
+from transforms.models import describe_stored_encoder
+from transforms.read import ContentHash, block_limits, read_unit, report_failure
+from transforms.store import Store, StoreError
+from transforms.unit import CodesFile, Unit
 
 METRICS = "encode_once"
 _log = logging.getLogger(__name__)
@@ -37,19 +32,20 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class EncodeOptions:
-    """Say on what to encode.
+    """On what to encode.
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "float32" or "bfloat16".
-        batch_tokens: padded tokens a forward pass; None takes what suits the device.
+        batch_tokens: padded tokens of a forward pass; None takes what suits the device.
         threads: CPU threads of one worker process; None leaves it to torch.
-        accelerator: Beam's accelerator hint for the branch that encodes, e.g.
+        accelerator: Beam's accelerator hint for the step that encodes, e.g.
             "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
-        base_id: where the base model is found now, which need not be where it was when the store got its encoder; None:
-            as the store says.
-        version: of this package where the run was started; "" for any. A worker with another one is refused: its codes would
-            bear the same fingerprint.
+        part_seconds: a block that took at least so long to encode is saved as a part. Below, encoding anew is cheaper.
+        base_id: where the base model is now, which may differ from where it was when the store got its encoder; None: as
+            the store says.
+        version: of this package where the run was started; "" for any. A worker with another version is refused: its codes
+            would have the same fingerprint.
     """
 
     device: str = "auto"
@@ -57,83 +53,41 @@ class EncodeOptions:
     batch_tokens: int | None = None
     threads: int | None = None
     accelerator: str = ""
+    part_seconds: float = 1.0
     base_id: str | None = None
     version: str = ""
 
 
-@dataclasses.dataclass
-class CodeBlock:
-    """Carry the codes of one block.
-
-    Attributes:
-        unit: the unit it is of.
-        index: which block of the unit.
-        last: whether it ends the unit.
-        table: id, code, n_tokens, truncated, with the store's metadata.
-        rejects: rows that could not be used; None where the block was read from the store.
-        logits: (n, classes) float32 by task, of the heads that scored it so far.
-    """
-
-    unit: Unit
-    index: int
-    last: bool
-    table: pa.Table
-    rejects: pa.Table | None = None
-    logits: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    @property
-    def bits(self) -> np.ndarray:
-        """View the codes as (n, bits // 8) uint8 without copying."""
-        return code_bits(self.table["code"])
-
-
-def code_bits(column: pa.ChunkedArray) -> np.ndarray:
-    """View a column of codes as (n, bits // 8) uint8, without copying where it is one chunk."""
-    width = column.type.byte_width
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if len(array) == 0:
-        return np.empty((0, width), np.uint8)
-    flat = np.frombuffer(array.buffers()[1], np.uint8)
-    return flat[array.offset * width : (array.offset + len(array)) * width].reshape(-1, width)
-
-
-def codes_table(codes: encoder.Codes, ids: pa.Array, cut: np.ndarray, metadata: dict) -> pa.Table:
-    """Lay codes out as the store keeps them; `cut` (n,) bool marks texts that were cut before the encoder."""
-    width = codes.bits.shape[1]
-    code = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(width), len(codes), [None, pa.py_buffer(np.ascontiguousarray(codes.bits))]
-    )
-    columns = [ids, code, pa.array(codes.n_tokens, pa.int32()), pa.array(codes.truncated | cut, pa.bool_())]
-    return pa.Table.from_arrays(columns, schema=with_metadata(codes_schema(width * 8), metadata))
-
-
 def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) -> encoder.Encoder:
-    """Load the encoder that lies in a store; its base model must be found here."""
-    bundle = describe_stored_encoder(store.root, fingerprint[:12])
+    """Load the encoder that lies in a store; its base model must be found on this machine."""
+    bundle = describe_stored_encoder(store.root, fingerprint)
     if options.base_id is not None:
         bundle = dataclasses.replace(bundle, base_id=options.base_id)
     return encoder.load(bundle, options.device, options.precision, options.batch_tokens)
 
 
-class EncodeText(beam.PTransform):
-    """Encode (`Unit`, `TextBlock`) pairs into `CodeBlock` elements with one model a process.
+class EncodeUnits(beam.PTransform):
+    """Read, encode and commit `Unit` elements, with one model a process; give a `CodesFile` for each committed file.
 
-    A block whose codes are stored already (by a run that was killed, or by a retry) is read back, not encoded again.
+    Text and codes stay inside one call, so memory is that of one file whatever the runner fuses. A file that is there
+    already is not made again, by a resume, a retry or another run.
     """
 
-    def __init__(self, store: Store, fingerprint: str, options: EncodeOptions) -> None:
+    def __init__(self, store: Store, reading: ReadOptions, fingerprint: str, options: EncodeOptions) -> None:
         super().__init__()
         self.store = store
+        self.reading = reading
         self.fingerprint = fingerprint
         self.options = options
 
-    def expand(self, blocks):
-        return blocks | beam.ParDo(_EncodeText(self.store, self.fingerprint, self.options))
+    def expand(self, units):
+        return units | beam.ParDo(_EncodeUnits(self.store, self.reading, self.fingerprint, self.options))
 
 
-class _EncodeText(beam.DoFn):
-    def __init__(self, store: Store, fingerprint: str, options: EncodeOptions) -> None:
+class _EncodeUnits(beam.DoFn):
+    def __init__(self, store: Store, reading: ReadOptions, fingerprint: str, options: EncodeOptions) -> None:
         self.store = store
+        self.reading = reading
         self.fingerprint = fingerprint
         self.options = options
         self.shared = Shared()
@@ -145,72 +99,111 @@ class _EncodeText(beam.DoFn):
         self.encode_milliseconds = count(METRICS, "encode_milliseconds")
         self.resumed_rows = count(METRICS, "resumed_rows")
         self.resumed_rejected = count(METRICS, "resumed_rejected")
-
-    def _stored(self, folder: str, name: BlockName) -> pa.Table | None:
-        """Read a block that is there; None where it is not, or is damaged: then it is removed and encoded again."""
-        if not self.store.has_block(folder, name):
-            return None
-        try:
-            return self.store.read_block(folder, name)
-        except FileNotFoundError:  # removed meanwhile
-            return None
-        except DamagedBlock as error:
-            _log.warning("%s/%s is damaged and is encoded again: %s", folder, name, error)
-            self.store.remove_block(folder, name)
-            return None
+        self.models_loaded = count(METRICS, "models_loaded")
 
     def setup(self) -> None:
-        if NOT_INSTALLED not in (found := installed(), self.options.version) and self.options.version not in (
-            "",
-            found,
-        ):
-            raise RuntimeError(f"this worker has encode-once {found}, the run was started with {self.options.version}")
+        versions = (installed(), self.options.version)
+        if NOT_INSTALLED not in versions and "" not in versions and versions[0] != versions[1]:
+            raise RuntimeError(f"this worker has encode-once {versions[0]}, the run was started with {versions[1]}")
         if self.options.threads:
             import torch
 
             torch.set_num_threads(self.options.threads)
-        self.encoder = self.shared.acquire(
-            lambda: load_stored_encoder(self.store, self.fingerprint, self.options), tag=self.fingerprint
-        )
+        self.loads = 0  # not counted yet: there is no bundle during setup
+        self.encoder = self.shared.acquire(self._load, tag=self.fingerprint)
 
-    def process(self, element: tuple[Unit, TextBlock]) -> Iterator[CodeBlock]:
-        unit, block = element
-        name = block_name(unit, block.index, block.last)
-        folder = codes_folder(self.fingerprint)
+    def _load(self) -> encoder.Encoder:
+        self.loads += 1
+        return load_stored_encoder(self.store, self.fingerprint, self.options)
+
+    def process(self, unit: Unit) -> Iterator[CodesFile]:
+        self.models_loaded.inc(self.loads)
+        self.loads = 0
         try:
-            stored = self._stored(folder, name)
-        except OSError as error:  # it is there and cannot be read now: the unit stays incomplete, a later run goes on
-            report_failure(self.store, unit, "encode", error)
-            return
-        if stored is not None:
-            self.resumed_rows.inc(block.rows_read)
-            self.resumed_rejected.inc(block.rejects.num_rows)
-            yield CodeBlock(unit, block.index, block.last, stored)
-            return
-        with _turns(self.encoder.device.type):
+            yield from self._files(unit)
+        except (OSError, StoreError) as error:  # of the store: the unit stays incomplete and a later run completes it
+            if is_disk_full(error):
+                raise
+            report_failure(self.store, unit.shard, unit.index, unit.path, "encode", error)
+
+    def _files(self, unit: Unit) -> Iterator[CodesFile]:
+        files = self.store.unit_files(codes_folder(self.fingerprint), unit.shard, unit.index, unit.count)
+        names = files.in_order() if files.complete else self._encode(unit, files)
+        for name in names:
+            yield CodesFile(name, unit.tasks, unit.path)
+        if files.complete:  # by another run or an earlier attempt, since the run was planned
+            self._count_resumed(files.rows + files.rejects, files.rejects)
+
+    def _encode(self, unit: Unit, there: UnitFiles) -> Iterator[FileName]:
+        """Make the files of a unit that are not there, one after the other; give the names of all."""
+        parts = self.store.unit_parts(parts_folder(self.fingerprint), unit.shard, unit.index, unit.count)
+        content = ContentHash.of_unit(unit, self.reading)
+        writer: CodesFileWriter | None = None
+        index = rows_there = 0
+        for block in self._read(unit):
+            block_hash = content.add(block)
+            if writer is None and not rows_there and (name := there.files.get(index)):
+                rows_there = name.rows_read
+                self._count_resumed(rows_there, name.rejects)
+                index += 1
+                yield name
+            if rows_there:
+                if block.rows_read > rows_there:
+                    raise StoreError(
+                        f"a file of {unit.shard} in {codes_folder(self.fingerprint)} ends within block {block.index} of unit "
+                        f"{unit.index}; remove the files of this shard, and annotate makes them again"
+                    )
+                rows_there -= block.rows_read
+                continue
+            if writer is None:
+                writer = CodesFileWriter(self.store, self.fingerprint, self.encoder.bits, unit, index)
+            part = None
+            if block.index in parts:
+                part = read_part(self.store, self.fingerprint, parts[block.index], block, block_hash)
+            if part is not None:
+                self._count_resumed(block.rows_read, block.rejects.num_rows)
+            else:
+                seconds, part = self._encode_block(block)
+                if seconds >= self.options.part_seconds and not writer.ends_with(block):
+                    parts[block.index] = write_part(self.store, self.fingerprint, unit, block, block_hash, part)
+            ends = writer.ends_with(block)
+            writer.append(block, part)
+            if ends:
+                done = [name for block_index, name in parts.items() if block_index <= block.index]
+                name, rejects = writer.commit(content.hexdigest(), block.last, done)
+                for reason in rejects["reason"].value_counts().to_pylist():
+                    beam.metrics.Metrics.counter(METRICS, f"rejected/{reason['values']}").inc(reason["counts"])
+                writer, index = None, index + 1
+                yield name
+
+    def _read(self, unit: Unit) -> Iterator[TextBlock]:
+        """Give a unit's blocks; where it cannot be read further, record that and stop before its last block."""
+        try:
+            yield from read_unit(unit, self.reading, block_limits(self.store.rules))
+        except Exception as error:  # whatever a damaged shard makes a library raise, the other units go on
+            report_failure(self.store, unit.shard, unit.index, unit.path, "read", error)
+
+    def _encode_block(self, block: TextBlock) -> tuple[float, pa.Table]:
+        """Encode a block; return the seconds it took, and the codes in the schema of a part."""
+        with _encode_semaphore(self.encoder.device.type):
             started = time.perf_counter()
             codes = self.encoder.encode(block.table["text"].to_pylist())
-        self.encode_milliseconds.inc(round((time.perf_counter() - started) * 1000))
-        cut = block.table["truncated"].to_numpy()
-        metadata = {
-            "encoder": self.fingerprint,
-            "bits": self.encoder.bits,
-            "bit_order": BIT_ORDER,
-            "shard": {"path": unit.relative_path, "size_bytes": unit.size_bytes, "stamp": unit.stamp},
-            "rows_read": block.rows_read,
-            "rows_rejected": block.rejects.num_rows,
-            "text_bytes": pc.sum(pc.binary_length(block.table["text"])).as_py() or 0,
-        }
-        table = codes_table(codes, block.table["id"].combine_chunks(), cut, metadata)
+        seconds = time.perf_counter() - started
+        part = part_table(codes)
+        self.encode_milliseconds.inc(round(seconds * 1000))
         self.documents.inc(len(codes))
         self.tokens.inc(int(codes.n_tokens.sum()))
         self.padded_tokens.inc(codes.padded_tokens)
-        self.truncated.inc(int((codes.truncated | cut).sum()))
-        yield CodeBlock(unit, block.index, block.last, table, block.rejects)
+        self.truncated.inc(pc.sum(pc.or_(part["truncated"], block.table["truncated"])).as_py() or 0)
+        return seconds, part
+
+    def _count_resumed(self, rows: int, rejects: int) -> None:
+        self.resumed_rows.inc(rows)
+        self.resumed_rejected.inc(rejects)
 
 
 @functools.cache
-def _turns(device: str) -> threading.BoundedSemaphore:
+def _encode_semaphore(device: str) -> contextlib.AbstractContextManager:
     """Return what lets as many blocks be encoded at once, in one process, as there are cores for their threads.
 
     Clusters give a process as many bundles as it has slots. Each encoding takes the torch threads of the whole process, or
@@ -219,68 +212,3 @@ def _turns(device: str) -> threading.BoundedSemaphore:
     import torch
 
     return threading.BoundedSemaphore(max(1, usable_cores() // torch.get_num_threads()) if device == "cpu" else 1)
-
-
-class WriteCodes(beam.PTransform):
-    """Commit `CodeBlock` elements, rejects before codes, and pass them on once they are committed."""
-
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        super().__init__()
-        self.store = store
-        self.fingerprint = fingerprint
-
-    def expand(self, blocks):
-        return blocks | beam.ParDo(_WriteCodes(self.store, self.fingerprint))
-
-
-class _WriteCodes(beam.DoFn):
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        self.store = store
-        self.fingerprint = fingerprint
-
-    def process(self, block: CodeBlock) -> Iterator[CodeBlock]:
-        if block.rejects is not None:
-            if block.rejects.num_rows:
-                name = block_name(block.unit, block.index, last=False)
-                self.store.write_block(rejects_folder(self.fingerprint), name, block.rejects)
-                for reason in block.rejects["reason"].value_counts().to_pylist():
-                    beam.metrics.Metrics.counter(METRICS, f"rejected/{reason['values']}").inc(reason["counts"])
-            name = block_name(block.unit, block.index, block.last)
-            self.store.write_block(codes_folder(self.fingerprint), name, block.table)
-        yield block
-
-
-class ReadCodes(beam.PTransform):
-    """Read the stored codes of `Unit` elements into `CodeBlock` elements."""
-
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        super().__init__()
-        self.store = store
-        self.fingerprint = fingerprint
-
-    def expand(self, units):
-        return units | beam.ParDo(_ReadCodes(self.store, self.fingerprint))
-
-
-class _ReadCodes(beam.DoFn):
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        self.store = store
-        self.fingerprint = fingerprint
-
-    def process(self, unit: Unit) -> Iterator[CodeBlock]:
-        folder = codes_folder(self.fingerprint)
-        try:
-            for index in range(unit.coded_blocks):
-                last = index == unit.coded_blocks - 1
-                name = block_name(unit, index, last)
-                try:
-                    table = self.store.read_block(folder, name)
-                except DamagedBlock as error:
-                    raise OSError(
-                        f"{folder}/{name} is damaged ({error}); delete it, and annotate makes it again"
-                    ) from None
-                if (found := read_metadata(table.schema)["encoder"]) != self.fingerprint:
-                    raise ValueError(f"codes are of encoder {found[:12]}, not of {self.fingerprint[:12]}")
-                yield CodeBlock(unit, index, last, table)
-        except (OSError, ValueError) as error:  # pyarrow's errors are among these
-            report_failure(self.store, unit, "read-codes", error)

@@ -1,41 +1,37 @@
-"""Label blocks of codes: the DoFns around `heads`; one pass over the codes, then one PTransform a task."""
+"""Label files of codes: one pass over the codes for all heads, one file of labels a head."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.utils.shared import Shared
 
 from heads import Head, HeadBank
-from transforms.blocks import ReadOptions
-from transforms.encode import METRICS, CodeBlock, EncodeOptions, EncodeText, WriteCodes
-from transforms.layout import labels_folder, labels_schema, with_metadata
-from transforms.plan import Unit
-from transforms.read import ReadText, block_name, report_failure
+from transforms.codes_file import code_bits
+from transforms.encode import METRICS
+from transforms.filesystem.files import is_disk_full
+from transforms.layout import codes_folder, labels_folder, labels_schema, read_metadata, with_metadata
+from transforms.models import HeadName, load_stored_head
+from transforms.read import report_failure
 from transforms.store import Store
+from transforms.tables import ROW_GROUP_ROWS, DamagedFileError, StoredTable, TableWriter
+from transforms.unit import CodesFile
 
-# Bits times classes times rows. torch's import takes two seconds, its kernel saves 8 µs a row of 2,304 bits and 69 classes.
+# Bits times classes times rows. The import of torch takes two seconds; its kernel saves microseconds a row.
 WORK_WITHOUT_TORCH = 40e9
+MAX_LOGITS_BYTES = 64 << 20  # of all heads together: bounds the rows that are scored at a time
+MAX_COUNTED_LABELS = 1000  # a head with more labels reports no counts: each is a metric of the job
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass
-class LabelBlock:
-    """Carry one task's labels of one block: id and labels, same rows in the same order as the codes."""
-
-    unit: Unit
-    index: int
-    last: bool
-    table: pa.Table
-
-
-def labels_table(head: Head, ids: pa.ChunkedArray, logits: np.ndarray) -> pa.Table:
-    """Label n documents by one head's logits (n, classes) float32, laid out as the store keeps labels."""
+def labels_table(head: Head, rows: pa.Table, logits: np.ndarray) -> pa.Table:
+    """Label n rows (columns id and position) by one head's logits (n, classes) float32, in the store's schema."""
     schema = _labels_schema(head.task, head.fingerprint, head.encoder_fingerprint, head.kind)
     names = pa.array(head.labels, pa.string())
     if head.kind == "single":
@@ -50,7 +46,8 @@ def labels_table(head: Head, ids: pa.ChunkedArray, logits: np.ndarray) -> pa.Tab
         ]
     else:
         columns = [pa.array(head.predict_from(logits), pa.float32())]
-    return pa.Table.from_arrays([ids, *columns], schema=schema)
+    in_domain = pa.nulls(len(logits), pa.float32())
+    return pa.Table.from_arrays([rows["id"], rows["position"], *columns, in_domain], schema=schema)
 
 
 @functools.cache
@@ -58,163 +55,147 @@ def _labels_schema(task: str, head: str, encoder: str, kind: str) -> pa.Schema:
     return with_metadata(labels_schema(kind), {"task": task, "head": head, "encoder": encoder, "kind": kind})
 
 
-class ScoreCodes(beam.PTransform):
-    """Score `CodeBlock` elements by all heads in one pass over their codes; they go on with `logits`.
+def label_counts(labels: pa.Table) -> Counter[str]:
+    """Count the labels of a table of labels by name; none for regression."""
+    if "label" in labels.column_names:
+        column = labels["label"].combine_chunks()
+        counts = np.bincount(column.indices.drop_null(), minlength=len(column.dictionary))
+        return Counter({name: int(n) for name, n in zip(column.dictionary.to_pylist(), counts) if n})
+    if "labels" in labels.column_names:
+        counted = labels["labels"].combine_chunks().flatten().value_counts()
+        return Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
+    return Counter()
 
-    `LabelCodes` does without it, at twice the time: each head then reads the codes by itself.
+
+class LabelAndWrite(beam.PTransform):
+    """Label `CodesFile` elements by every head and commit one file of labels a head, of the same name.
+
+    All heads read the codes in one pass: unpacking the bits takes longer than the products of one head. A head that fails on
+    a file fails it for its task alone: that is recorded in the run's folder and the other heads go on.
     """
 
-    def __init__(self, heads: list[Head], rows: int | None = None) -> None:
-        """Take the heads, and how many documents will come, at most, where that is known: for a few, torch is not imported."""
+    def __init__(self, store: Store, encoder: str, heads: Sequence[HeadName], with_torch: bool = True) -> None:
+        """Take the names of heads that lie in the store; without torch, few documents are labelled sooner."""
         super().__init__()
-        self.heads = heads
-        self.rows = rows
+        self.store = store
+        self.encoder = encoder
+        self.heads = tuple(heads)
+        self.with_torch = with_torch
 
-    def expand(self, blocks):
-        weights = sum(head.weights.size for head in self.heads)
-        few = self.rows is not None and self.rows * weights < WORK_WITHOUT_TORCH
-        return blocks | beam.ParDo(_ScoreCodes(self.heads, with_torch=not few))
+    def expand(self, files):
+        return files | beam.ParDo(_LabelAndWrite(self.store, self.encoder, self.heads, self.with_torch))
 
 
-class _ScoreCodes(beam.DoFn):
-    def __init__(self, heads: list[Head], with_torch: bool) -> None:
+class _LabelAndWrite(beam.DoFn):
+    def __init__(self, store: Store, encoder: str, heads: tuple[HeadName, ...], with_torch: bool) -> None:
+        self.store = store
+        self.encoder = encoder
         self.heads = heads
         self.with_torch = with_torch
+        self.shared = Shared()
 
     def setup(self) -> None:
         if self.with_torch:
             import torch  # noqa: F401  heads take its kernel where it is imported
-        self.banks: dict[tuple[str, ...], HeadBank] = {}
-
-    def process(self, block: CodeBlock) -> Iterator[CodeBlock]:
-        heads = [head for head in self.heads if head.task in block.unit.tasks]
-        tasks = tuple(head.task for head in heads)
-        if tasks not in self.banks:
-            self.banks[tasks] = HeadBank(heads)
-        try:
-            logits = self.banks[tasks].logits(block.bits)
-        except Exception:  # each head then meets it alone, and is reported by its name
-            _log.debug("block %d of %s cannot be scored together", block.index, block.unit.path, exc_info=True)
-            logits = []
-        yield dataclasses.replace(block, logits=dict(zip(tasks, logits)))
-
-
-class LabelCodes(beam.PTransform):
-    """Label `CodeBlock` elements for one task, where its labels are missing, into `LabelBlock` elements.
-
-    A head that throws fails its unit for its task alone: it is recorded in the run's folder and the rest goes on.
-    """
-
-    def __init__(self, store: Store, head: Head) -> None:
-        super().__init__()
-        self.store = store
-        self.head = head
-
-    def expand(self, blocks):
-        return blocks | beam.ParDo(_LabelCodes(self.store, self.head))
-
-
-class _LabelCodes(beam.DoFn):
-    def __init__(self, store: Store, head: Head) -> None:
-        self.store = store
-        self.head = head
-
-    def process(self, block: CodeBlock) -> Iterator[LabelBlock]:
-        if self.head.task not in block.unit.tasks:
-            return
-        if block.unit.coded_blocks is None and block.rejects is None:  # its codes were there: its labels may be, too
-            name = block_name(block.unit, block.index, block.last)
-            if self.store.has_block(labels_folder(self.head.task, self.head.fingerprint), name):
-                return
-        try:
-            logits = block.logits.get(self.head.task)
-            table = labels_table(
-                self.head, block.table["id"], self.head.logits(block.bits) if logits is None else logits
-            )
-        except Exception as error:  # whatever one head throws, the others go on
-            report_failure(self.store, block.unit, f"label-{self.head.task}", error)
-            return
-        yield LabelBlock(block.unit, block.index, block.last, table)
-
-
-class WriteLabels(beam.PTransform):
-    """Commit one task's `LabelBlock` elements and count their labels."""
-
-    def __init__(self, store: Store, head: Head) -> None:
-        super().__init__()
-        self.store = store
-        self.head = head
-
-    def expand(self, blocks):
-        return blocks | beam.ParDo(_WriteLabels(self.store, self.head.task, self.head.fingerprint))
-
-
-class _WriteLabels(beam.DoFn):
-    def __init__(self, store: Store, task: str, fingerprint: str) -> None:
-        self.store = store
-        self.task = task
-        self.folder = labels_folder(task, fingerprint)
-        self.documents = beam.metrics.Metrics.counter(METRICS, f"labelled/{task}")
-
-    def process(self, block: LabelBlock) -> None:
-        self.store.write_block(self.folder, block_name(block.unit, block.index, block.last), block.table)
-        self.documents.inc(block.table.num_rows)
-        for label, count in label_counts(block.table).items():
-            beam.metrics.Metrics.counter(METRICS, f"label/{self.task}/{label}").inc(count)
-
-
-def label_counts(labels: pa.Table) -> dict[str, int]:
-    """Count the labels of a labels table by their name; none for regression."""
-    if "label" in labels.column_names:
-        column = labels["label"].combine_chunks()
-        counts = np.bincount(column.indices, minlength=len(column.dictionary))
-        return {name: int(n) for name, n in zip(column.dictionary.to_pylist(), counts) if n}
-    if "labels" in labels.column_names:
-        counted = labels["labels"].combine_chunks().flatten().value_counts()
-        return {entry["values"]: entry["counts"] for entry in counted.to_pylist()}
-    return {}
-
-
-class EncodeAndLabel(beam.PTransform):
-    """Read, encode, write and label `Unit` elements whose text must be read: one fused stage.
-
-    An accelerator hint belongs to all of it: a transform with a hint of its own is a stage of its own, and text and codes
-    would then be held at its borders.
-    """
-
-    def __init__(
-        self, store: Store, reading: ReadOptions, fingerprint: str, encoding: EncodeOptions, heads: list[Head]
-    ) -> None:
-        super().__init__()
-        self.store = store
-        self.reading = reading
-        self.fingerprint = fingerprint
-        self.encoding = encoding
-        self.heads = heads
-
-    def expand(self, units):
-        codes = (
-            units
-            | "ReadText" >> ReadText(self.store, self.reading)
-            | "EncodeText" >> EncodeText(self.store, self.fingerprint, self.encoding)
-            | "WriteCodes" >> WriteCodes(self.store, self.fingerprint)
+        names = " ".join(head.fingerprint for head in self.heads)
+        self.labeller = self.shared.acquire(
+            lambda: Labeller([load_stored_head(self.store, head.fingerprint) for head in self.heads]), tag=names
         )
-        codes | "LabelAndWrite" >> LabelAndWrite(self.store, self.heads)
-        return codes
+
+    def process(self, file: CodesFile) -> None:
+        where = (file.name.shard, file.name.unit, file.path)
+        try:
+            self._label(file)
+        except (OSError, ValueError) as error:  # pyarrow's errors are among these
+            if is_disk_full(error):
+                raise
+            report_failure(self.store, *where, "label", error)
+
+    def _label(self, file: CodesFile) -> None:
+        wanted = [head for head in self.heads if head.task in file.tasks]
+        missing = [head.task for head in wanted if not self.store.has(labels_folder(*head), file.name)]
+        if not missing:
+            return
+        folder = codes_folder(self.encoder)
+        try:
+            codes = self.store.open(folder, file.name)
+            if (found := read_metadata(codes.schema)["encoder"]) != self.encoder:
+                raise ValueError(
+                    f"{folder}/{file.name} holds codes of encoder {found[:12]}, not of {self.encoder[:12]}"
+                )
+            labelled = self.labeller.label(codes, missing)
+        except DamagedFileError as error:
+            cure = "delete it, and annotate makes it again"
+            raise OSError(f"{folder}/{file.name} is damaged ({error}); {cure}") from None
+        for head, labels in labelled.items():
+            if labels.failure is not None:
+                step = f"label-{head.task}"
+                report_failure(self.store, file.name.shard, file.name.unit, file.path, step, labels.failure)
+                continue
+            self.store.commit(labels_folder(head.task, head.fingerprint), file.name, labels.writer.finish())
+            beam.metrics.Metrics.counter(METRICS, f"labelled/{head.task}").inc(labels.writer.rows)
+            for label, count in labels.counts.items():
+                beam.metrics.Metrics.counter(METRICS, f"label/{head.task}/{label}").inc(count)
 
 
-class LabelAndWrite(beam.PTransform):
-    """Label `CodeBlock` elements by every head, task by task side by side, and commit the labels; `rows` as `ScoreCodes`."""
+class Labels:
+    """The labels of one file of codes by one head.
 
-    def __init__(self, store: Store, heads: list[Head], rows: int | None = None) -> None:
-        super().__init__()
-        self.store = store
-        self.heads = heads
-        self.rows = rows
+    Attributes:
+        writer: the file of labels.
+        counts: rows by label.
+        failure: what the head raised; the writer is then not to be committed.
+    """
 
-    def expand(self, blocks):
-        scored = blocks | "ScoreCodes" >> ScoreCodes(self.heads, self.rows)
-        for head in self.heads:
-            labels = scored | f"Label[{head.task}]" >> LabelCodes(self.store, head)
-            labels | f"Write[{head.task}]" >> WriteLabels(self.store, head)
-        return None
+    def __init__(self, head: Head) -> None:
+        self.writer = TableWriter(_labels_schema(head.task, head.fingerprint, head.encoder_fingerprint, head.kind))
+        self.counts: Counter[str] = Counter()
+        self.failure: Exception | None = None
+
+
+class Labeller:
+    """Heads that label files of codes, loaded once a process."""
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        self._heads = heads
+        self._banks: dict[tuple[str, ...], HeadBank] = {}
+
+    def label(self, codes: StoredTable, tasks: Sequence[str]) -> dict[Head, Labels]:
+        """Label all rows of a file for some tasks."""
+        heads = [head for head in self._heads if head.task in tasks]
+        labelled = {head: Labels(head) for head in heads}
+        classes = sum(len(head.weights) for head in heads)
+        rows = max(1024, min(ROW_GROUP_ROWS, MAX_LOGITS_BYTES // (4 * classes)))
+        for group in codes.row_groups(["id", "position", "code"], rows):
+            bits = code_bits(group["code"])
+            for head, logits in self._logits(heads, bits):
+                labels = labelled[head]
+                if labels.failure is not None:
+                    continue
+                try:
+                    table = labels_table(head, group, head.logits(bits) if logits is None else logits)
+                except Exception as error:  # whatever one head raises, the others go on
+                    labels.failure = error
+                    continue
+                labels.writer.append(table)
+                if len(head.labels) <= MAX_COUNTED_LABELS:
+                    labels.counts += label_counts(table)
+        return labelled
+
+    def _logits(self, heads: Sequence[Head], bits: np.ndarray) -> Iterator[tuple[Head, np.ndarray | None]]:
+        """Score all heads in one pass; None for each where that fails: each then meets the codes alone."""
+        tasks = tuple(head.task for head in heads)
+        if tasks not in self._banks:
+            self._banks[tasks] = HeadBank(heads)
+        try:
+            logits: Sequence[np.ndarray | None] = self._banks[tasks].logits(bits)
+        except Exception:
+            _log.debug("codes cannot be scored by all heads together", exc_info=True)
+            logits = [None] * len(heads)
+        yield from zip(heads, logits)
+
+
+def with_torch(heads: Sequence[Head], rows: int | None) -> bool:
+    """Whether so many rows are worth the import of torch for scoring; None: the number is not known."""
+    weights = sum(head.weights.size for head in heads)
+    return rows is None or rows * weights >= WORK_WITHOUT_TORCH

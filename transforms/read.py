@@ -1,26 +1,33 @@
-"""Read units of text shards into blocks: the DoFn around `transforms.readers.records`."""
+"""Read the units of shards into blocks, and record what cannot be read."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from collections.abc import Iterator
 
-import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.filesystem import files
-from transforms.layout import BlockName
-from transforms.plan import Unit
 from transforms.readers.formats import detect
 from transforms.readers.records import read_blocks
-from transforms.store import Store
+from transforms.store import CutRules, Store
+from transforms.unit import Unit
 
 _log = logging.getLogger(__name__)
 
 
+def block_limits(rules: CutRules) -> BlockLimits:
+    """Return how a store's rules bound a block."""
+    return BlockLimits(rules.block_rows, rules.block_text_bytes)
+
+
 def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator[TextBlock]:
-    """Read a unit's blocks.
+    """Read a unit's blocks, in order.
 
     Raises:
         UnitError: the shard is corrupt, gone, or no longer what was planned. Blocks before that are good.
@@ -29,7 +36,7 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
     blocks = read_blocks(
         functools.partial(files.open_raw, unit.path),
         unit.path,
-        unit.relative_path,
+        unit.id_path,
         detect(unit.path, options.format),
         (unit.start, unit.stop),
         options,
@@ -41,47 +48,56 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
         yield block
 
 
-class ReadText(beam.PTransform):
-    """Read `Unit` elements into (`Unit`, `TextBlock`) pairs, in order within a unit.
+class ContentHash:
+    """Hash of the rows of a unit, block by block: the same texts at the same positions have the same hash.
 
-    A unit that cannot be read to its end is recorded in the run's folder; its blocks up to there go on.
+    It tells a shard that was moved or touched from one that was changed.
     """
 
-    def __init__(self, store: Store, options: ReadOptions) -> None:
-        super().__init__()
-        self.store = store
-        self.options = options
+    def __init__(self, with_ids: bool) -> None:
+        """Start a unit; `with_ids` where ids come from a field of the rows, not from paths and positions."""
+        self._with_ids = with_ids
+        self._chain = b""
 
-    def expand(self, units):
-        return units | beam.ParDo(_ReadText(self.store, self.options))
+    @classmethod
+    def of_unit(cls, unit: Unit, options: ReadOptions) -> ContentHash:
+        """Start a unit; a text file has no field with ids."""
+        return cls(options.id_field is not None and detect(unit.path, options.format).kind != "text")
+
+    def add(self, block: TextBlock) -> str:
+        """Add a block; return the hex digest of the block alone."""
+        digest = hashlib.blake2b(digest_size=16)
+        for table in (block.table, block.rejects):
+            digest.update(np.int64(table.num_rows).tobytes())
+            digest.update(table["position"].to_numpy().tobytes())
+        _add_strings(digest, block.table["text"])
+        if self._with_ids:
+            _add_strings(digest, block.table["id"])
+        self._chain = hashlib.blake2b(self._chain + digest.digest(), digest_size=16).digest()
+        return digest.hexdigest()
+
+    def hexdigest(self) -> str:
+        """Return the hash of the unit up to here."""
+        return self._chain.hex()
 
 
-class _ReadText(beam.DoFn):
-    def __init__(self, store: Store, options: ReadOptions) -> None:
-        self.store = store
-        self.options = options
-        self.limits = BlockLimits(store.rules.block_rows, store.rules.block_text_bytes)
-
-    def process(self, unit: Unit) -> Iterator[tuple[Unit, TextBlock]]:
-        try:
-            for block in read_unit(unit, self.options, self.limits):
-                yield unit, block
-        except Exception as error:  # whatever a damaged shard makes a library throw, the other units go on
-            report_failure(self.store, unit, "read", error)
+def _add_strings(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
+    for chunk in column.chunks:
+        digest.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).tobytes())
+        _, offsets, data = chunk.buffers()
+        if data is not None and len(chunk):
+            bounds = np.frombuffer(offsets, np.int32)[[chunk.offset, chunk.offset + len(chunk)]].tolist()
+            digest.update(data.slice(bounds[0], bounds[1] - bounds[0]))
 
 
-def report_failure(store: Store, unit: Unit, step: str, error: Exception) -> None:
+def report_failure(store: Store, shard: str, unit: int, path: str, step: str, error: Exception) -> None:
     """Record in the run's folder that a unit failed at a step, and why."""
     reason = str(error) if isinstance(error, (UnitError, OSError)) else f"{type(error).__name__}: {error}"
-    where = unit.path or unit.shard
+    where = path or shard
     reason = reason.removeprefix(f"{where}: ")
-    _log.warning("unit %d of %s failed at %s: %s", unit.index, where, step, reason)
-    failure = {"shard": unit.shard, "unit": unit.index, "path": where, "step": step, "reason": reason}
+    _log.warning("unit %d of %s failed at %s: %s", unit, where, step, reason)
+    failure = {"shard": shard, "unit": unit, "path": where, "step": step, "reason": reason}
     store.record_failure(failure | ({"kind": error.reason} if isinstance(error, UnitError) else {}))
-
-
-def block_name(unit: Unit, index: int, last: bool) -> BlockName:
-    return BlockName(unit.shard, unit.index, unit.count, index, last)
 
 
 def _check_unchanged(unit: Unit) -> None:

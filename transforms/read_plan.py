@@ -8,14 +8,15 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.filesystem import files
-from transforms.plan import Unit
+from transforms.layout import FileName
+from transforms.unit import CodesFile, Unit
 
 
 class ReadPlan(beam.PTransform):
     """Bring a plan's units into a pipeline, spread over the workers.
 
-    A pipeline goes in; out come two PCollections of `Unit`: `.uncoded`, whose text must be read, and `.coded`, whose
-    codes are stored and only labels are missing.
+    A pipeline goes in. Two PCollections come out: `.uncoded`, of `Unit` elements whose text must be read, and `.coded`, of
+    `CodesFile` elements: files of codes that are stored and lack labels only.
     """
 
     def __init__(self, plan_path: str) -> None:
@@ -40,4 +41,7 @@ def read_plan(path: str) -> Iterator[Unit]:
 
 class _Route(beam.DoFn):
     def process(self, unit: Unit):
-        yield unit if unit.coded_blocks is None else beam.pvalue.TaggedOutput("coded", unit)
+        if unit.files is None:
+            yield unit
+        for name in unit.files or ():
+            yield beam.pvalue.TaggedOutput("coded", CodesFile(FileName.parsed(name), unit.tasks))

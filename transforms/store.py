@@ -1,44 +1,33 @@
-"""Open a store, write blocks into it, read them back.
+"""Open a store, write files into it, read them back.
 
-The layout is in `transforms.layout`; what makes a commit atomic is in `transforms.filesystem.files`.
+Names and schemas are in `transforms.layout`; what makes a commit atomic is in `transforms.filesystem.files`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-import encoder
 from transforms.filesystem import files
-from transforms.layout import FORMAT_VERSION, BlockName, Listing
+from transforms.layout import FORMAT_VERSION, FileName, Listing, PartName, UnitFiles, unit_prefix
+from transforms.tables import DamagedFileError, StoredTable
 
 STORE_FILE = "store.json"
-# Columns, by their path in Parquet, whose values come again and again. A dictionary of ids, codes or scores is as long
-# as the column: built, found too large, thrown away, at twice the time of writing the column plainly.
-_REPEATING = ("label", "labels.list.element", "path", "reason")
 
 
 class StoreError(ValueError):
-    """Say why a store cannot be used."""
-
-
-class DamagedBlock(ValueError):
-    """Say that a block was read and is not a Parquet file: it has to be made again, where an OSError may pass."""
+    """A store cannot be used; the message says why."""
 
 
 @contextlib.contextmanager
-def said_in_one_line(root: str) -> Iterator[None]:
-    """Turn what a file system says of a store that cannot be read into StoreError."""
+def store_errors(root: str) -> Iterator[None]:
+    """Raise StoreError for the errors of a file system on which a store cannot be read."""
     try:
         yield
     except OSError as error:
@@ -47,27 +36,33 @@ def said_in_one_line(root: str) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class CutRules:
-    """Say how shards are cut into units and blocks. Fixed when a store is made: block names depend on them.
+    """How shards are cut into units, blocks and files. Fixed when a store is made: file names depend on them.
 
     Attributes:
         unit_bytes: bytes of a unit of a splittable shard; what one worker takes at a time and what is retried.
-        block_rows: most rows of a block. Larger blocks make fewer files, smaller ones lose less when killed.
-        block_text_bytes: most bytes of text of a block.
+        block_rows: maximum rows of a block. A killed worker loses at most one block of encoding.
+        block_text_bytes: maximum bytes of text of a block.
+        file_bytes: bytes of codes after which a file is closed. Larger files are fewer; one is held in memory.
     """
 
     unit_bytes: int = 16 << 20
     block_rows: int = 4096
     block_text_bytes: int = 4 << 20
+    file_bytes: int = 64 << 20
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
                 raise StoreError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
 
+    def file_rows(self, bits: int) -> int:
+        """Return the number of codes of `bits` bits after which a file is closed."""
+        return max(1, self.file_bytes // (bits // 8))
+
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A store's folder as one run sees it. Small and picklable: it travels in the DoFns.
+    """A store's folder as one run sees it. Small and picklable: DoFns carry it.
 
     Attributes:
         root: the store's folder.
@@ -93,60 +88,57 @@ class Store:
         return files.join(self.run_folder, "tmp")
 
     def listing(self, folder: str) -> Listing:
+        """List a folder of codes, labels or rejects."""
         return Listing(files.list_names(self.path(folder)))
 
-    def write_block(self, folder: str, name: BlockName, table: pa.Table) -> None:
-        """Commit a block's table as one Parquet file with one row group.
+    def unit_files(self, folder: str, shard: str, unit: int, units: int) -> UnitFiles:
+        """List the files of one unit."""
+        listing = Listing(files.list_names(self.path(folder), unit_prefix(shard, unit, units)))
+        return listing.unit(shard, unit) or UnitFiles(units)
 
-        For labels the disk is not waited for: that would take a fifth of the time of labelling, and they are made again
-        from codes. `verify` tells what a power cut left of them.
+    def unit_parts(self, folder: str, shard: str, unit: int, units: int) -> dict[int, PartName]:
+        """List the parts of one unit, by block."""
+        names = map(PartName.parse, files.list_names(self.path(folder), unit_prefix(shard, unit, units)))
+        return {name.block: name for name in names if name is not None}
+
+    def commit(self, folder: str, name: FileName | PartName, content: pa.Buffer) -> None:
+        """Write a file at once. One of the same name has the same content and may stay.
+
+        The disk is waited for (fsync) for codes and rejects only. Labels and parts are made again from codes and text in
+        minutes; `verify` tells which of them a power cut has damaged.
         """
-        buffer = pa.BufferOutputStream()
-        pq.write_table(
-            table,
-            buffer,
-            compression="zstd",
-            row_group_size=max(1, table.num_rows),
-            use_dictionary=[column for column in _REPEATING if column.partition(".")[0] in table.column_names],
-            store_schema=True,
-        )
-        sync = not folder.startswith("labels/")
-        path = self.path(folder, str(name))
-        files.commit(path, buffer.getvalue(), self.temporary_folder, sync, replace=False)
+        sync = folder.startswith(("codes/", "rejects/"))
+        files.commit(self.path(folder, str(name)), content, self.temporary_folder, sync, replace=False)
 
-    def remove_block(self, folder: str, name: BlockName) -> None:
-        """Remove a damaged block: a commit would leave what stands there."""
+    def remove(self, folder: str, name: FileName | PartName | str) -> None:
+        """Remove a file that may be gone already."""
         files.remove(self.path(folder, str(name)))
 
-    def has_block(self, folder: str, name: BlockName) -> bool:
+    def has(self, folder: str, name: FileName) -> bool:
         return files.exists(self.path(folder, str(name)))
 
-    def read_block(self, folder: str, name: BlockName) -> pa.Table:
-        """Read a block.
+    def open(self, folder: str, name: FileName | PartName) -> StoredTable:
+        """Open a file of codes, labels or rejects, or a part.
 
         Raises:
             OSError: it cannot be read now; FileNotFoundError: it is not there.
-            DamagedBlock: it was read, and is not what was written.
+            DamagedFileError: it was read, and is not what was written.
         """
-        content = files.read_bytes(self.path(folder, str(name)))
-        try:
-            # Not `pq.read_table`: its threads may still hold the bytes when the interpreter ends, which aborts.
-            return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-        except (OSError, ValueError) as error:  # pyarrow's errors are among these
-            raise DamagedBlock(f"{type(error).__name__}: {error}") from None
+        return StoredTable(files.read_bytes(self.path(folder, str(name))))
 
-    def read_schema(self, folder: str, name: BlockName) -> tuple[pa.Schema, int]:
-        """Read a block's schema and its number of rows from its footer.
+    def read(self, folder: str, name: FileName | PartName) -> pa.Table:
+        """Read all rows of a file; raises as `open`."""
+        return self.open(folder, name).read()
 
-        Raises: as `read_block`.
-        """
-        with files.open_raw(self.path(folder, str(name))) as file:
+    def open_footer(self, folder: str, name: FileName) -> StoredTable:
+        """Open a file to look at its footer only; raises as `open`."""
+        path = self.path(folder, str(name))
+        with files.open_raw(path) as file:
             try:
-                parquet = pq.ParquetFile(file)
-            except (OSError, ValueError) as error:
-                files.read_bytes(self.path(folder, str(name)))  # raises where the file system is what fails
-                raise DamagedBlock(f"{type(error).__name__}: {error}") from None
-            return parquet.schema_arrow, parquet.metadata.num_rows
+                return StoredTable(file)
+            except DamagedFileError:
+                files.read_bytes(path)  # raises where the file system is what fails
+                raise
 
     def write_file(self, name: str, content: bytes | str | dict[str, Any]) -> None:
         """Commit a small file by its path in the store; a dict becomes JSON."""
@@ -157,7 +149,7 @@ class Store:
         files.commit(self.path(*name.split("/")), content, self.temporary_folder)
 
     def record_failure(self, failure: dict[str, Any]) -> None:
-        """Note that a unit failed; the same failure reported twice is one record."""
+        """Record that a unit failed; the same failure reported twice is one record."""
         name = f"{failure['shard']}.{failure['unit']:05d}.{failure['step']}.json"
         self.write_file(f"runs/{self.run_id}/failures/{name}", failure)
 
@@ -175,7 +167,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     """
     root = _checked(root)
     path = files.join(root, STORE_FILE)
-    with said_in_one_line(root):
+    with store_errors(root):
         if not files.exists(path):
             raise StoreError(f"{root} is not a store: it holds no {STORE_FILE}; annotate or encode makes one")
         written = files.read_bytes(path)
@@ -191,20 +183,9 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     except (KeyError, TypeError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     raise StoreError(
-        f"{root} is a store of format {version} but this program knows format {FORMAT_VERSION}; "
-        "install the encode-once that made it, or give another --store"
+        f"{root} is a store of format {version}, but this program reads format {FORMAT_VERSION}; "
+        "install the version of encode-once that made it, or name another --store"
     )
-
-
-def describe_stored_encoder(root: str, short_fingerprint: str) -> encoder.Bundle:
-    """Read the description of an encoder that lies in a store."""
-    folder = files.join(root, "encoders", short_fingerprint)
-    if files.is_local(folder):
-        return encoder.describe(folder)
-    with tempfile.TemporaryDirectory() as local:
-        for name in files.list_names(folder):
-            Path(local, name).write_bytes(files.read_bytes(files.join(folder, name)))
-        return encoder.describe(local)
 
 
 def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None], made_by: str) -> Store:
@@ -227,6 +208,20 @@ def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None
     return store
 
 
+def check_unchanged(store: Store, input_root: str | None) -> None:
+    """Check that a store is still what it was when a run was planned; `input_root` as `open_store` got it.
+
+    Raises:
+        StoreError: two first runs made the store at once, with other options.
+    """
+    now = open_store(store.root, input_root)
+    if (now.rules, now.input_root) != (store.rules, store.input_root):
+        raise StoreError(
+            f"another run made store {store.root} at the same time with other options: {now.rules} and input root "
+            f"{now.input_root!r}, here {store.rules} and {store.input_root!r}; run the command again"
+        )
+
+
 def _checked(root: str) -> str:
     root = files.absolute(root)
     if not files.is_local(root) and set(root) & set("*?["):
@@ -240,7 +235,6 @@ def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:
     content = {
         "format_version": FORMAT_VERSION,
         "made_by": made_by,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "input_root": input_root,
         "cut_rules": dataclasses.asdict(rules),
     }
@@ -251,7 +245,8 @@ def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:
             and {n for n in os.listdir(root) if not n.startswith(".")} - {"runs"}
         ):
             raise StoreError(f"{root} holds other files and is not a store; give an empty or a new folder")
-        # Two first runs at once must agree on one set of rules: only one of them makes the file.
+        # Two first runs at once must agree on one set of rules: only one of them makes the file. An object store cannot
+        # promise that, but two runs of the same options write the same content: nothing of time is in it.
         files.commit_new(
             files.join(root, STORE_FILE),
             (json.dumps(content, indent=2) + "\n").encode(),

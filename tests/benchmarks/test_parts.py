@@ -25,7 +25,7 @@ from benchmarks import (
 )
 from pipelines import annotate
 from tests.conftest import optional, random_texts
-from transforms.plan import match_shards
+from transforms.match import match_shards
 
 
 def test_flops_match_torchs_counter_on_the_tiny_model(tiny_base):

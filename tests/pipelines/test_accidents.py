@@ -11,12 +11,14 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.status import store_status
 from tests.conftest import random_texts, write_corpus
+from transforms.store import open_store
 
 
 def test_a_shard_that_vanishes_or_changes_during_the_run_fails_alone(annotate_tiny, tmp_path, monkeypatch):
     write_corpus(tmp_path / "in")
-    from transforms import read as reading
+    from transforms import encode as reading
 
     real = reading.read_unit
     seen = []
@@ -37,7 +39,8 @@ def test_a_shard_that_vanishes_or_changes_during_the_run_fails_alone(annotate_ti
     assert summary.exit_code == 3
     assert "changed since the run was planned" in reasons["a.txt"]
     assert "is gone" in reasons["b.jsonl"]
-    assert summary.documents == 40 * 6 + 32  # of a.txt the blocks before the last
+    assert summary.documents == 40 * 6 + 32  # of a.txt the blocks before the last: encoded, and not committed
+    assert sum(status.documents for status in store_status(open_store(str(tmp_path / "store")))[:1]) == 240
 
 
 def test_a_head_that_throws_fails_for_its_task_alone(annotate_tiny, tmp_path, monkeypatch):
@@ -87,7 +90,7 @@ def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bun
     (tmp_path / "in" / "a.txt").write_text("\n".join(random_texts(20_000)))
     command = [
         sys.executable, "-m", "pipelines.annotate", "--input", f"{tmp_path}/in", "--store", f"{tmp_path}/s",
-        "--encoder", str(tiny_bundle), "--heads", "none", "--block_rows", "32",
+        "--encoder", str(tiny_bundle), "--heads", "none", "--block_rows", "32", "--file_bytes", "512",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((tmp_path / "s").rglob("codes/*/*.parquet")):

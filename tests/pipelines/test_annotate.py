@@ -17,6 +17,7 @@ import heads
 from heads import HeadError
 from pipelines import annotate
 from tests.conftest import make_tiny_head, random_texts, store_files, write_corpus
+from transforms.layout import FileName
 
 
 def read(store, folder) -> pa.Table:
@@ -119,15 +120,15 @@ def test_another_text_field_is_another_reading(annotate_tiny, tmp_path):
 def test_another_encoder_stands_beside_the_first(annotate_tiny, tmp_path, tiny_base, caplog):
     write_corpus(tmp_path / "in", rows=4)
     annotate_tiny(heads=[])
-    assert "so everything is encoded" not in caplog.text
-    (first,) = (folder.name.partition("=")[2] for folder in (tmp_path / "store" / "codes").iterdir())
+    assert "so every document is encoded" not in caplog.text
+    (first,) = (folder.name.partition("=e")[2] for folder in (tmp_path / "store" / "codes").iterdir())
     arguments = ["--input", str(tmp_path / "in"), "--store", str(tmp_path / "store"), "--no_progress"]
     assert annotate.run([*arguments, "--encoder", str(tiny_base)]).documents == 32
     assert f"the store has codes of encoder {first} and none of " in caplog.text
     assert len(list((tmp_path / "store" / "codes").iterdir())) == 2
     caplog.clear()
     annotate_tiny(heads=[])
-    assert "so everything is encoded" not in caplog.text
+    assert "so every document is encoded" not in caplog.text
 
 
 def test_encode_then_label_is_annotate(annotate_tiny, tiny_bundle, tiny_heads, tmp_path):
@@ -142,16 +143,16 @@ def test_encode_then_label_is_annotate(annotate_tiny, tiny_bundle, tiny_heads, t
     assert store_files(tmp_path / "halves") == store_files(tmp_path / "store")
 
 
-def test_blocks_are_cut_by_the_stores_rules(annotate_tiny, tmp_path):
+def test_units_and_files_are_cut_by_the_stores_rules(annotate_tiny, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("\n".join(random_texts(100)))
-    annotate_tiny("--block_rows", "30", "--unit_bytes", "2000", heads=[])
-    tables = [
-        pq.read_table(path, partitioning=None) for path in (tmp_path / "store" / "codes").rglob("*") if path.is_file()
-    ]
-    assert sum(table.num_rows for table in tables) == 100
-    assert max(table.num_rows for table in tables) <= 30
-    assert len({path.name.split(".")[1] for path in (tmp_path / "store" / "codes").rglob("*.parquet")}) > 1
+    annotate_tiny("--block_rows", "5", "--unit_bytes", "2000", "--file_bytes", "80", heads=["mood"])
+    for folder in ("codes", "labels"):
+        names = [FileName.parsed(path.name) for path in (tmp_path / "store" / folder).rglob("*.parquet")]
+        assert sum(name.rows for name in names) == 100
+        assert max(name.rows for name in names) == 10  # codes of 8 bytes
+        assert len({name.unit for name in names}) > 1
+        assert max(name.index for name in names) > 1
 
 
 def test_the_size_of_units_changes_at_most_a_bit_on_its_threshold(annotate_tiny, tmp_path):
@@ -217,31 +218,50 @@ def test_nothing_in_codes_and_labels_tells_when_or_by_whom(annotate_tiny, tmp_pa
 
 
 @pytest.mark.parametrize("hint", [[], ["--accelerator", "type:nvidia-l4;count:1;install-nvidia-driver"]])
-def test_text_and_codes_never_cross_a_stage(annotate_tiny, tmp_path, tiny_bundle, tiny_heads, hint):
-    """From reading to the labels' commit all is one fused stage, with an accelerator hint as without."""
+def test_only_units_and_names_of_files_are_elements(annotate_tiny, tmp_path, tiny_bundle, tiny_heads, hint):
+    """No text and no code crosses a step. The hint is on the step that encodes alone; the graph has one shuffle."""
     import apache_beam as beam
-    from apache_beam.runners.portability.fn_api_runner import translations
 
-    from encoder import describe
     from pipelines.options import parse_annotate
     from pipelines.prepare import prepare
 
     write_corpus(tmp_path / "in", rows=2)
+    annotate_tiny(heads=[])
+    (tmp_path / "in" / "new.txt").write_text("good film\n")
     arguments = ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/store", "--encoder", str(tiny_bundle)]
     options = parse_annotate([*arguments, "--heads", *map(str, tiny_heads.values()), *hint], "annotate")
-    _, store, plan, found = prepare(options, "annotate")
     pipeline = beam.Pipeline()
-    annotate.build(pipeline, options, describe(str(tiny_bundle)), store, plan, found, None)
+    annotate.build(pipeline, options, prepare(options, "annotate"), None)
     proto = pipeline.to_runner_api()
-    _, stages = translations.create_and_optimize_stages(
-        proto, phases=translations.standard_optimize_phases(), known_runner_urns=frozenset(), use_state_iterables=False
-    )
-    names = [{t.unique_name for t in stage.transforms} for stage in stages]
-    (reading,) = [stage for stage in names if any("ReadText" in name for name in stage)]
-    for step in ("EncodeText", "WriteCodes", "Label[mood]", "Write[stars]"):
-        assert any(step in name for name in reading), f"{step} is in another stage than ReadText"
-    hinted = any(env.resource_hints for env in proto.components.environments.values())
-    assert hinted == bool(hint)
+    transforms = proto.components.transforms.values()
+    hinted = {
+        transform.unique_name
+        for transform in transforms
+        if proto.components.environments[transform.environment_id].resource_hints
+    }
+    assert all(name.startswith("EncodeUnits") for name in hinted)
+    assert bool(hinted) == bool(hint)
+    assert len([t for t in transforms if t.spec.urn == "beam:transform:group_by_key:v1"]) == 1
+    steps = {t.unique_name.split("/")[0] for t in transforms if t.unique_name}
+    assert {"ReadPlan", "EncodeUnits", "LabelNew", "LabelStored"} <= steps
+
+
+def test_the_graph_carries_names_of_heads_and_not_their_weights(annotate_tiny, tmp_path, tiny_bundle):
+    import apache_beam as beam
+
+    from pipelines.options import parse_annotate
+    from pipelines.prepare import prepare
+
+    write_corpus(tmp_path / "in", rows=2)
+    folders = []
+    for number in range(100):
+        folders.append(tmp_path / "heads" / f"task_{number}")
+        make_tiny_head(tiny_bundle, f"task_{number}", seed=number).save(folders[-1])
+    arguments = ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/store", "--encoder", str(tiny_bundle)]
+    options = parse_annotate([*arguments, "--heads", *map(str, folders)], "annotate")
+    pipeline = beam.Pipeline()
+    annotate.build(pipeline, options, prepare(options, "annotate"), None)
+    assert pipeline.to_runner_api().ByteSize() < 100_000
 
 
 def test_an_encoder_can_be_named_by_its_fingerprint_in_the_store(annotate_tiny, tiny_bundle, tiny_heads, tmp_path):

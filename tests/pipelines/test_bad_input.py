@@ -13,9 +13,10 @@ import pytest
 
 import encoder
 import heads
-from pipelines import annotate, prepare
+from pipelines import prepare
 from tests.conftest import random_texts, write_corpus
 from tests.pipelines.test_annotate import read
+from transforms.plan import Plan
 from transforms.store import open_store
 
 
@@ -101,14 +102,14 @@ def test_a_mended_shard_is_picked_up_by_the_next_run(annotate_tiny, tmp_path, br
     assert summary.documents == 1
 
 
-def test_a_corrupt_block_of_codes_fails_its_unit_alone(annotate_tiny, tmp_path):
+def test_a_corrupt_file_of_codes_fails_its_unit_alone(annotate_tiny, tmp_path):
     write_corpus(tmp_path / "in")
     annotate_tiny(heads=[])
     victim = sorted((tmp_path / "store" / "codes").rglob("*.parquet"))[0]
     victim.write_bytes(victim.read_bytes()[:50])
     summary = annotate_tiny(heads=["mood"])
     assert summary.exit_code == 3
-    assert summary.failures[0]["step"] == "read-codes"
+    assert summary.failures[0]["step"] == "label"
     folder, _, cure = summary.failures[0]["reason"].partition(victim.name)
     assert folder.startswith("codes/encoder=")
     assert "delete it, and annotate makes it again" in cure
@@ -132,33 +133,10 @@ def test_a_file_name_that_is_not_utf8_has_ids_that_are(annotate_tiny, tmp_path):
     assert set(read(tmp_path / "store", "codes")["id"].to_pylist()) == {"good.txt@0", "caf\\xe9.txt@0"}
 
 
-def test_a_damaged_block_of_an_unfinished_unit_is_made_again(annotate_tiny, tmp_path, tiny_bundle):
-    from tests.conftest import store_files
-
-    write_corpus(tmp_path / "in")
-    annotate_tiny("--block_rows", "16", heads=[])
-    before = store_files(tmp_path / "store")
-    first, _, last = sorted((tmp_path / "store" / "codes").rglob("a-txt*"))
-    first.write_bytes(b"")
-    last.unlink()
-    arguments = [
-        "--input",
-        f"{tmp_path}/in",
-        "--store",
-        f"{tmp_path}/store",
-        "--encoder",
-        str(tiny_bundle),
-        "--heads",
-        "none",
-    ]
-    assert annotate.run(arguments).documents == 16 + 8  # with the progress bar, which must not trip over it
-    assert store_files(tmp_path / "store") == before
-
-
 def test_rows_rejected_before_a_kill_count_when_it_is_resumed(annotate_tiny, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("\n\ngood\nbad\n" * 10 + "good\n" * 8)
-    assert annotate_tiny("--block_rows", "8", heads=[]).exit_code == 4
+    assert annotate_tiny("--block_rows", "8", "--file_bytes", "160", heads=[]).exit_code == 4
     sorted((tmp_path / "store" / "codes").rglob("*.parquet"))[-1].unlink()
     summary = annotate_tiny(heads=[])
     assert summary.documents == 8
@@ -205,8 +183,9 @@ def test_a_unit_that_a_later_attempt_finished_has_not_failed(annotate_tiny, tmp_
     for step in ("read", "label-mood", "plan"):
         store.record_failure({"shard": shard, "unit": 0, "path": "a.txt", "step": step, "reason": "lost"})
     store.record_failure({"shard": shard, "unit": 1, "path": "a.txt", "step": "read", "reason": "lost"})
-    bundle = encoder.describe(str(tiny_bundle))
-    found = prepare.still_failed(store, bundle, [heads.load(tiny_heads["mood"])])
+    bundle, plan = encoder.describe(str(tiny_bundle)), Plan([], {}, [], {})
+    found = prepare.still_failed(prepare.Job(bundle, store, plan, [heads.load(tiny_heads["mood"])]))
     assert [(failure["unit"], failure["step"]) for failure in found] == [(0, "plan"), (1, "read")]
-    found = prepare.still_failed(store, bundle, [heads.load(tiny_heads["mood"]), heads.load(tiny_heads["stars"])])
+    both = [heads.load(tiny_heads[task]) for task in ("mood", "stars")]
+    found = prepare.still_failed(prepare.Job(bundle, store, plan, both))
     assert len(found) == 4  # the labels of one head are missing

@@ -74,7 +74,7 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
         ),
         (["--max_reject_share", "2"], "--max_reject_share must lie between 0 and 1, not 2.0"),
         (["--block_rows", "0"], "--block_rows must be at least 1, not 0"),
-        (["--runer", "FlinkRunner"], "unknown option '--runer'; encode-once annotate --help lists ours"),
+        (["--runnner", "FlinkRunner"], "unknown option '--runnner'; encode-once annotate --help lists ours"),
         (["--text_feild", "body"], "unknown option '--text_feild'; did you mean --text_field?"),
         (["--text_feild=body", "--runner", "FlinkRunner"], "unknown option '--text_feild'; did you mean --text_field?"),
         (["--text_feild=body", "--runner", "DataflowRunner"], "did you mean --text_field?"),
@@ -193,7 +193,7 @@ def test_a_store_of_a_newer_format(capsys, tmp_path, no_model, one_text, tiny_bu
     (tmp_path / "s" / "store.json").write_text(json.dumps({"format_version": 99}))
     code, said = run_cli(capsys, "--input", one_text, "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle))
     assert code == 2
-    assert "is a store of format 99 but this program knows format 1" in said
+    assert "is a store of format 99, but this program reads format 2" in said
 
 
 def test_other_cutting_rules_than_the_stores(capsys, annotate_tiny, tmp_path, one_text, tiny_bundle):
@@ -213,7 +213,7 @@ def test_an_input_root_above_no_shard_is_refused(capsys, tmp_path, one_text, tin
     assert f"no shard lies below --input_root {tmp_path}/elsewhere" in said
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 1}', b"\xff\xfe{"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 2}', b"\xff\xfe{"])
 def test_a_damaged_store_file_is_said_in_one_line(capsys, tmp_path, one_text, tiny_bundle, content):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "store.json").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -30,7 +30,7 @@ def test_duckdb_joins_labels_to_codes(store, tiny_heads):
         """
     ).fetchall()
     assert sum(row[3] for row in rows) == 320
-    assert {row[:2] for row in rows} == {("mood", head.fingerprint[:12])}
+    assert {row[:2] for row in rows} == {("mood", f"h{head.fingerprint[:12]}")}
     assert {row[4] for row in rows} == {8}
 
 
@@ -46,7 +46,7 @@ def test_pandas_reads_codes_and_labels(store, tiny_bundle):
     labels = pandas.read_parquet(store / "labels" / "task=mood")
     assert len(codes) == len(labels) == 320
     short = encoder.describe(str(tiny_bundle)).fingerprint[:12]
-    assert set(codes["encoder"].astype(str)) == {short}
+    assert set(codes["encoder"].astype(str)) == {f"e{short}"}
     assert str(labels["label"].dtype) == "category"
     unpacked = np.unpackbits(np.frombuffer(b"".join(codes["code"]), np.uint8).reshape(320, 8), axis=1)
     assert 0.3 < unpacked.mean() < 0.7

@@ -103,12 +103,12 @@ def test_a_row_that_is_an_array_is_a_reject(annotate_tiny, tmp_path):
     assert (summary.documents, summary.rejected) == (1, {"malformed_json": 1})
 
 
-def test_folders_that_are_not_looked_into_are_told(annotate_tiny, tmp_path, caplog):
+def test_folders_that_are_not_read_are_reported(annotate_tiny, tmp_path, caplog):
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "a.txt").write_text("good\n")
     (tmp_path / "in" / "sub" / "b.txt").write_text("bad\n")
     assert annotate_tiny(heads=[]).documents == 1
-    assert "1 folders in it are not looked into" in caplog.text
+    assert "1 folders in it are not read" in caplog.text
     assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
 
 
@@ -117,8 +117,15 @@ def test_another_root_that_makes_everything_new_is_told(annotate_tiny, tmp_path,
     (tmp_path / "in" / "a.txt").write_text("good\n")
     annotate_tiny(heads=[])
     assert "--input_root" not in caplog.text
+    summary = annotate_tiny("--input_root", str(tmp_path), heads=[])
+    assert (summary.documents, summary.recognised) == (0, 1)
+    (tmp_path / "in" / "a.txt").write_text("another text\n")
     annotate_tiny("--input_root", str(tmp_path), heads=[])
-    assert f"--input_root {tmp_path} is not the store's own, {tmp_path}/in" in caplog.text
+    assert "--input_root" not in caplog.text
+    (tmp_path / "in" / "a.txt").rename(tmp_path / "in" / "b.txt")
+    (tmp_path / "in" / "b.txt").write_text("a third text\n")
+    annotate_tiny("--input_root", str(tmp_path), heads=[])
+    assert f"--input_root {tmp_path} differs from the store's own, {tmp_path}/in" in caplog.text
 
 
 def test_options_that_rejected_all_rows_put_nothing_in_twice(annotate_tiny, tmp_path, caplog):

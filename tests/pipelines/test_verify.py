@@ -45,23 +45,23 @@ def test_a_whole_store_is_whole(store, tmp_path, capsys):
     [
         (lambda s: one(s, "codes").write_bytes(b"PAR1"), "cannot be read"),
         (lambda s: one(s, "labels/task=mood").write_bytes(b""), "cannot be read"),
-        (lambda s: rewrite(one(s, "codes"), lambda t: t.slice(1)), "rows were read but"),
+        (lambda s: rewrite(one(s, "codes"), lambda t: t.slice(1)), "its name says 20 rows, but it has 19"),
         (
-            lambda s: rewrite(one(s, "codes"), lambda t: t.set_column(2, "n_tokens", t["n_tokens"].cast("int64"))),
+            lambda s: rewrite(one(s, "codes"), lambda t: t.set_column(3, "n_tokens", t["n_tokens"].cast("int64"))),
             "its schema is not",
         ),
         (lambda s: rewrite(one(s, "codes"), lambda t: t.replace_schema_metadata()), "no encode-once metadata"),
         (
             lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.take(list(range(len(t)))[::-1])),
-            "ids are not those",
+            "ids and positions are not those",
         ),
-        (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.slice(1)), "ids are not those"),
+        (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.slice(1)), "ids and positions are not those"),
         (lambda s: one(s, "codes").unlink(), "that have no codes"),
-        (lambda s: shutil.rmtree(s / "rejects"), "are coded and 0 rejected"),
-        (lambda s: (one(s, "codes").parent / "half.tmp").write_bytes(b""), "is no block's name"),
+        (lambda s: shutil.rmtree(s / "rejects"), "its name says 1 rows were rejected, but rejects has 0"),
+        (lambda s: (one(s, "codes").parent / "half.tmp").write_bytes(b""), "is not the name of a file of codes"),
         (lambda s: (s / "codes" / "stray").write_bytes(b""), "does not belong there"),
         (
-            lambda s: one(s, "codes").rename(one(s, "codes").parent / "x-1-2.00000-of-00001.00000.parquet"),
+            lambda s: one(s, "codes").rename(one(s, "codes").parent / "x-1-2.00000-of-00001.00000.20r0.end.parquet"),
             "have no codes",
         ),
         (lambda s: shutil.rmtree(s / "codes"), "labels of codes that are not in the store"),
@@ -76,7 +76,7 @@ def test_what_is_not_as_it_must_be_is_found(store, spoil, said):
 
 def test_codes_of_another_encoder_are_found(store):
     def other(table: pa.Table) -> pa.Table:
-        fields = {"encoder": "f" * 64, "bits": 64, "rows_read": len(table), "rows_rejected": 0}
+        fields = {"encoder": "f" * 64, "bits": 64}
         return table.cast(with_metadata(table.schema.remove_metadata(), fields))
 
     rewrite(one(store, "codes"), other)
@@ -107,10 +107,15 @@ def test_units_that_are_missing_altogether_are_incomplete(annotate_tiny, tmp_pat
     assert "units [1, 2, 3] of 4 are missing" in found.notes[0]
 
 
-def test_a_damaged_block_does_not_end_status(store, capsys):
+def test_status_opens_no_file_of_codes_or_labels(store, monkeypatch):
+    from transforms.store import Store
+
     one(store, "codes").write_bytes(b"")
-    assert status.run(["--store", str(store)])[0].damaged == 1
-    assert "DAMAGED: 1 blocks" in capsys.readouterr().out
+    for reader in ("open", "read", "open_footer"):
+        monkeypatch.setattr(Store, reader, lambda *a: pytest.fail("a file was opened"))
+    codes, *labels = status.run(["--store", str(store)])
+    assert (codes.files, codes.documents, codes.rejected) == (9, 162, 1)
+    assert [found.current for found in labels] == [True] * 3
 
 
 def test_shards_are_compared_with_the_encoder_that_is_named(store, tmp_path, tiny_base, tiny_bundle):
@@ -165,28 +170,17 @@ def test_a_shard_read_with_other_options_is_in_the_store_twice_and_said_to_be(an
     assert (codes.twice, codes.documents, labels.documents) == ((), 2, 2)
 
 
-def test_other_options_are_noticed_beside_an_older_version_of_the_shard_too(annotate_tiny, tmp_path, caplog):
+def test_other_options_are_noticed_beside_a_later_version_of_the_shard_too(annotate_tiny, tmp_path, caplog):
     (tmp_path / "in").mkdir()
-    for number in range(8):
+    for number in range(3):
         (tmp_path / "in" / f"{number}.jsonl").write_text('{"text": "good film", "id": "x"}\n')
     annotate_tiny("--id_field", "id", heads=[])
-    for number in range(8):
+    for number in range(3):
         (tmp_path / "in" / f"{number}.jsonl").write_text('{"text": "a better film", "id": "x"}\n')
         annotate_tiny("--id_field", "id", heads=[])
         caplog.clear()
         annotate_tiny(heads=[], input=tmp_path / "in" / f"{number}.jsonl")
         assert f"{number}.jsonl has not changed" in caplog.text
-
-
-def test_a_changed_shard_whose_old_block_is_damaged_was_not_read_twice(annotate_tiny, tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.txt").write_text("good film\n")
-    annotate_tiny(heads=[])
-    next((tmp_path / "store" / "codes").rglob("*.parquet")).write_bytes(b"junk")
-    (tmp_path / "in" / "a.txt").write_text("bad film\n" * 2)
-    annotate_tiny(heads=[])
-    (codes,) = status.run(["--store", str(tmp_path / "store")])
-    assert (codes.damaged, codes.twice) == (1, ())
 
 
 def test_verify_says_where_a_shard_may_have_been_read_otherwise(store, tmp_path):
@@ -197,24 +191,35 @@ def test_verify_says_where_a_shard_may_have_been_read_otherwise(store, tmp_path)
     )
 
 
-def test_what_is_left_of_a_shard_that_changed_is_stale_not_incomplete(annotate_tiny, tmp_path, capsys):
-    """No run goes on with it: its key is of a version that is no more."""
+def test_the_earlier_version_of_a_shard_is_removed_when_the_later_one_is_complete(annotate_tiny, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("good film\n" * 200)
+    (tmp_path / "in" / "b.txt").write_text("good film\n")
     annotate_tiny("--unit_bytes", "500", heads=["mood"])
-    first, *_ = sorted((tmp_path / "store" / "codes").rglob("*.parquet"))
-    first.unlink()
+    first, *_ = sorted((tmp_path / "store" / "codes").rglob("a-txt*.parquet"))
+    first.unlink()  # the earlier version need not be complete
     (tmp_path / "in" / "a.txt").write_text("bad film\n" * 300)
-    annotate_tiny("--unit_bytes", "500", heads=["mood"])
     capsys.readouterr()
+    summary = annotate_tiny("--unit_bytes", "500", heads=["mood"])
+    assert summary.replaced_shards == 1
+    assert (
+        f"the {summary.replaced_documents} documents of their earlier versions were removed" in capsys.readouterr().out
+    )
     codes, labels = status.run(["--store", str(tmp_path / "store")])
-    assert (codes.incomplete, labels.incomplete) == (0, 0)
-    ((path, why, key),) = codes.stale
-    assert (path, why) == ("a.txt", "has changed")
-    assert f"its rows are still in the store, in all files {key}.*" in capsys.readouterr().out
-    for stale in (tmp_path / "store").rglob(f"{key}.*"):
-        stale.unlink()
-    assert status.run(["--store", str(tmp_path / "store")])[0].documents == 300
+    assert (codes.documents, labels.documents, codes.incomplete, codes.stale) == (301, 301, 0, ())
+    assert problems(tmp_path / "store", "--input", f"{tmp_path}/in") == []
+
+
+def test_an_earlier_version_stays_as_long_as_the_later_one_is_incomplete(annotate_tiny, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"text": "good film"}\n')
+    annotate_tiny(heads=["mood"])
+    (tmp_path / "in" / "a.jsonl").write_text('[{"text": "good film"}]\n')  # cannot be read
+    summary = annotate_tiny(heads=["mood"])
+    assert (summary.exit_code, summary.replaced_shards) == (3, 0)
+    codes, labels = status.run(["--store", str(tmp_path / "store")])
+    assert (codes.documents, labels.documents) == (1, 1)
+    assert [why for _, why, _ in codes.stale] == ["has changed"]
 
 
 def test_a_store_without_codes_is_not_whole(annotate_tiny, tmp_path, tiny_bundle, tiny_base):
@@ -231,17 +236,17 @@ def test_a_store_without_codes_is_not_whole(annotate_tiny, tmp_path, tiny_bundle
     assert "the store holds no codes of encoder" in problem
 
 
-def test_a_block_that_cannot_be_read_is_told_beside_the_shards_too(store, tmp_path):
+def test_a_file_that_cannot_be_read_is_told_beside_the_shards_too(store, tmp_path):
     one(store, "codes").write_bytes(one(store, "codes").read_bytes()[:50])
     (problem,) = problems(store, "--input", str(tmp_path / "in"))
     assert "cannot be read (ArrowInvalid" in problem
     assert problem.endswith("delete it, and annotate makes it again")
 
 
-def test_a_block_that_can_be_read_once_and_not_again_is_told(store, tmp_path, monkeypatch):
+def test_a_file_that_can_be_read_once_and_not_again_is_told(store, tmp_path, monkeypatch):
     from transforms.store import Store
 
-    seen, real = set(), Store.read_block
+    seen, real = set(), Store.open
 
     def once(self, folder, name):
         if folder.startswith("codes/") and name in seen:
@@ -249,9 +254,9 @@ def test_a_block_that_can_be_read_once_and_not_again_is_told(store, tmp_path, mo
         seen.add(name)
         return real(self, folder, name)
 
-    monkeypatch.setattr(Store, "read_block", once)
+    monkeypatch.setattr(Store, "open", once)
     found = problems(store, "--input", str(tmp_path / "in"))
-    assert len(found) == 25
+    assert len(found) == 9
     assert all("cannot be read (OSError: connection reset)" in problem for problem in found)
 
 

@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from transforms import encode
-from transforms.encode import EncodeOptions, _EncodeText, _turns
+from transforms.blocks import ReadOptions
+from transforms.encode import EncodeOptions, _encode_semaphore, _EncodeUnits
 from transforms.machine import installed
 from transforms.store import CutRules, Store
 
 
 @pytest.fixture(autouse=True)
 def forget():
-    _turns.cache_clear()
+    _encode_semaphore.cache_clear()
     yield
-    _turns.cache_clear()
+    _encode_semaphore.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,12 @@ def forget():
 def test_encodings_at_once(monkeypatch, device, cores, threads, turns):
     monkeypatch.setattr(encode, "usable_cores", lambda: cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    semaphore = _turns(device)
+    semaphore = _encode_semaphore(device)
     assert [semaphore.acquire(blocking=False) for _ in range(turns + 1)] == [True] * turns + [False]
 
 
 def test_a_worker_of_another_version_is_refused():
-    worker = _EncodeText(Store("/none", CutRules(), ""), "0" * 64, EncodeOptions(version="0.0.1"))
+    worker = _EncodeUnits(Store("/none", CutRules(), ""), ReadOptions(), "0" * 64, EncodeOptions(version="0.0.1"))
     with pytest.raises(
         RuntimeError, match=f"this worker has encode-once {installed()}, the run was started with 0.0.1"
     ):

@@ -6,8 +6,10 @@ import pytest
 
 from tests.conftest import write_corpus
 from transforms.blocks import ReadOptions
-from transforms.layout import BlockName, Listing
-from transforms.plan import InputError, Unit, common_root, cut_shard, match_shards, plan, plan_labels
+from transforms.layout import FileName, Listing
+from transforms.match import InputError, common_root, match_shards
+from transforms.plan import cut_shard, plan, plan_labels, rows_to_label
+from transforms.unit import Unit
 
 
 @pytest.mark.parametrize(
@@ -75,8 +77,8 @@ def test_units_cover_a_shard_without_gap_or_overlap(tmp_path):
     assert ranges[-1][1] == sum(size for _, _, size in ranges) == 1000
 
 
-def names(shard, *blocks: tuple[int, int, int, bool]) -> Listing:
-    return Listing(str(BlockName(shard.key, *block)) for block in blocks)
+def names(shard, *files: tuple[int, int, int, bool]) -> Listing:
+    return Listing(str(FileName(shard.key, unit, units, index, 100, 0, last)) for unit, units, index, last in files)
 
 
 @pytest.fixture
@@ -86,8 +88,8 @@ def shard(tmp_path):
 
 
 def test_everything_is_to_do_in_an_empty_store(shard):
-    made = plan([shard], Listing([]), {"t": Listing([])}, unit_bytes=500)
-    assert [(unit.index, unit.count, unit.tasks, unit.coded_blocks) for unit in made.units] == [
+    made = plan([shard], Listing([]), {"t": Listing([])}, 500, {})
+    assert [(unit.index, unit.count, unit.tasks, unit.files) for unit in made.units] == [
         (0, 2, ("t",), None),
         (1, 2, ("t",), None),
     ]
@@ -98,37 +100,40 @@ def test_everything_is_to_do_in_an_empty_store(shard):
 def test_coded_units_want_only_the_labels_they_lack(shard):
     codes = names(shard, (0, 2, 0, False), (0, 2, 1, True), (1, 2, 0, True))
     labels = {"old": codes, "new": names(shard, (1, 2, 0, True))}
-    made = plan([shard], codes, labels, unit_bytes=500)
-    assert [(unit.index, unit.tasks, unit.coded_blocks) for unit in made.units] == [(0, ("new",), 2)]
+    made = plan([shard], codes, labels, 500, {})
+    files = tuple(map(str, codes.unit(shard.key, 0).in_order()))
+    assert [(unit.index, unit.tasks, unit.files) for unit in made.units] == [(0, ("new",), files)]
+    assert rows_to_label(made.units) == 200
     assert made.counts["shards_coded"] == 1
     assert made.counts["units_done"] == 1
 
 
-def test_a_unit_that_lacks_a_block_is_read_again_and_its_neighbour_is_not(shard):
+def test_a_unit_that_lacks_a_file_is_read_again_and_its_neighbour_is_not(shard):
     codes = names(shard, (0, 2, 0, False), (1, 2, 0, True))
-    made = plan([shard], codes, {}, unit_bytes=500)
-    assert [(unit.index, unit.coded_blocks) for unit in made.units] == [(0, None)]
+    made = plan([shard], codes, {}, 500, {})
+    assert [(unit.index, unit.files) for unit in made.units] == [(0, None)]
     assert made.counts["shards_partial"] == 1
 
 
 def test_a_coded_shard_is_not_opened_again(shard):
     os.unlink(shard.path)
     codes = names(shard, (0, 2, 0, True), (1, 2, 0, True))
-    assert plan([shard], codes, {}, unit_bytes=500).units == []
+    assert plan([shard], codes, {}, 500, {}).units == []
 
 
 def test_a_changed_shard_is_told_from_a_new_one(shard, tmp_path):
     codes = names(shard, (0, 1, 0, True))
     (tmp_path / "a.txt").write_text("other\n")
     (tmp_path / "b.txt").write_text("new\n")
-    counts = plan(shards_of(tmp_path), codes, {}, unit_bytes=500).counts
+    shards = shards_of(tmp_path)
+    counts = plan(shards, codes, {}, 500, {shards[0].key: [shard.key]}).counts
     assert (counts["shards_changed"], counts["shards_new"]) == (1, 1)
 
 
 def test_a_parquet_shard_without_footer_is_unreadable_alone(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     (tmp_path / "b.txt").write_text("x\n")
-    made = plan(shards_of(tmp_path), Listing([]), {}, unit_bytes=500)
+    made = plan(shards_of(tmp_path), Listing([]), {}, 500, {})
     assert len(made.units) == 1
     assert made.unreadable[0][1].endswith("a.parquet")
 
@@ -136,10 +141,22 @@ def test_a_parquet_shard_without_footer_is_unreadable_alone(tmp_path):
 def test_labels_are_planned_from_the_codes_alone(shard):
     codes = names(shard, (0, 2, 0, True), (1, 2, 0, False))
     made = plan_labels(codes, {"t": Listing([])})
-    assert [(unit.shard, unit.index, unit.coded_blocks) for unit in made.units] == [(shard.key, 0, 1)]
+    assert [(unit.shard, unit.index, len(unit.files)) for unit in made.units] == [(shard.key, 0, 1)]
     assert made.counts["units_incomplete"] == 1
 
 
 def test_a_unit_goes_through_a_plan_file_unchanged(shard):
-    for unit in plan([shard], Listing([]), {"t": Listing([])}, unit_bytes=500).units:
+    coded = plan_labels(names(shard, (0, 1, 0, True)), {"t": Listing([])}).units
+    for unit in coded + plan([shard], Listing([]), {"t": Listing([])}, 500, {}).units:
         assert Unit.from_json(unit.to_json()) == unit
+
+
+def test_a_file_that_links_lead_to_is_read_once(tmp_path, caplog):
+    dated = tmp_path / "dumps" / "2024-01-01"
+    dated.mkdir(parents=True)
+    (dated / "a.txt").write_text("one\n")
+    (tmp_path / "dumps" / "a-latest").symlink_to("2024-01-01")
+    (dated / "up").symlink_to("..")
+    (shard,) = match_shards([str(tmp_path / "dumps" / "**")], str(tmp_path), ReadOptions())
+    assert shard.relative_path == "dumps/2024-01-01/a.txt"
+    assert "each is read once" in caplog.text

@@ -12,13 +12,24 @@ import errno
 import glob
 import os
 import uuid
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from transforms.filesystem import remote
 from transforms.filesystem.remote import use_options as use_options
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # What file systems without hard links answer: many that lie over a network or in user space.
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK)
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error says that nothing more can be written: going on would fail every unit."""
+    return getattr(error, "errno", None) in _DISK_FULL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +39,14 @@ class File:
     path: str
     size_bytes: int
     stamp: int
+
+    @property
+    def version(self) -> int:
+        """What tells this version of the file from others: its time in whole seconds, as tar, scp and zip keep it.
+
+        Where the stamp is a hash of the content, it is that hash.
+        """
+        return self.stamp if remote.is_stamped_by_content(self.path) else self.stamp // 1000
 
 
 def is_local(path: str) -> bool:
@@ -55,6 +74,13 @@ def read_bytes(path: str) -> bytes:
 
 def exists(path: str) -> bool:
     return os.path.exists(path) if is_local(path) else remote.exists(path)
+
+
+def is_another_file(path: str, other: str) -> bool:
+    """Whether a file is there at `path` and is not the one at `other`, which is there."""
+    if not exists(path):
+        return False
+    return not os.path.samefile(path, other) if is_local(path) and is_local(other) else path != other
 
 
 def stat(path: str) -> File:
@@ -85,16 +111,20 @@ def match(pattern: str) -> list[File]:
     return [stat(path) for path in paths if os.path.isfile(path)]
 
 
-def list_names(folder: str) -> list[str]:
-    """Return the names of the files directly in a folder, unsorted; none where there is no such folder.
+def list_names(folder: str, prefix: str = "") -> list[str]:
+    """Return the names of the files directly in a folder that begin with a prefix, unsorted; none if the folder is missing.
 
-    Hidden ones (a file manager's) are left out.
+    Hidden files are left out.
     """
     if not is_local(folder):
-        return remote.list_names(folder)
+        return remote.list_names(folder, prefix)
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+            return [
+                entry.name
+                for entry in entries
+                if entry.name.startswith(prefix) and not entry.name.startswith(".") and entry.is_file()
+            ]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -116,7 +146,9 @@ def remove(path: str) -> None:
         os.unlink(path) if is_local(path) else remote.remove(path)
 
 
-def commit(path: str, content: bytes, temporary_folder: str, sync: bool = True, replace: bool = True) -> None:
+def commit(
+    path: str, content: bytes | pa.Buffer, temporary_folder: str, sync: bool = True, replace: bool = True
+) -> None:
     """Write a file at once, replacing one of the same name; its folder is made where it is missing.
 
     Args:
@@ -125,7 +157,7 @@ def commit(path: str, content: bytes, temporary_folder: str, sync: bool = True, 
         replace: whether a file of that name may hold something else; if not, one that is there may stay.
     """
     if not is_local(path):
-        remote.write(path, content, temporary_folder, replace)
+        remote.write(path, bytes(content), temporary_folder, replace)
         return
     for attempt in (1, 2):
         temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
@@ -171,7 +203,7 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
             os.unlink(temporary)
 
 
-def _write(path: str, content: bytes, sync: bool) -> None:
+def _write(path: str, content: bytes | pa.Buffer, sync: bool) -> None:
     with open(path, "wb") as file:
         file.write(content)
         if sync:  # or a power cut could leave the name that is given next, and no content

@@ -37,6 +37,11 @@ def use_options(options: PipelineOptions | None) -> None:
     FileSystems.set_options(options)
 
 
+def is_stamped_by_content(path: str) -> bool:
+    """Whether the stamp of a file is a hash of its content, not a time."""
+    return (scheme := SCHEME.match(path)) is not None and scheme[1] in STAMPED_BY_CONTENT
+
+
 def open_raw(path: str) -> BinaryIO:
     """Open a file's own bytes for reading.
 
@@ -76,15 +81,15 @@ def match(pattern: str) -> list[tuple[str, int, int]]:
     found = [] if pattern.endswith("/") else _files(pattern)
     if not found and not re.search(r"[*?\[]", pattern):
         found = _files(pattern.rstrip("/") + "/*")
-    if not found or SCHEME.match(pattern)[1] not in STAMPED_BY_CONTENT:
+    if not found or not is_stamped_by_content(pattern):
         return sorted(map(_described, found))
     with ThreadPoolExecutor(_LOOKUPS) as pool:  # each is a request
         return sorted(pool.map(_described, found))
 
 
-def list_names(folder: str) -> list[str]:
-    """Return the names of the files directly in a folder, unsorted; none where there is no such folder."""
-    return [part.path.rsplit("/", 1)[1] for part in _files(folder.rstrip("/") + "/*")]
+def list_names(folder: str, prefix: str = "") -> list[str]:
+    """Return the names of the files directly in a folder that begin with a prefix, unsorted; none if the folder is missing."""
+    return [part.path.rsplit("/", 1)[1] for part in _files(f"{folder.rstrip('/')}/{prefix}*")]
 
 
 def list_folders(folder: str) -> list[str]:
@@ -199,7 +204,7 @@ def _is_folder(found: FileMetadata) -> bool:
 
 
 def _described(found: FileMetadata) -> tuple[str, int, int]:
-    if SCHEME.match(found.path)[1] in STAMPED_BY_CONTENT:
+    if is_stamped_by_content(found.path):
         with as_os_errors(found.path):
             stamp = int.from_bytes(base64.b64decode(_system(found.path).checksum(found.path)), "big")
         return found.path, found.size_in_bytes, stamp

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -13,11 +12,15 @@ from apache_beam.io.aws.clients.s3.fake_client import FakeFile, FakeS3Client
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from tests import remote as systems
-from transforms.encode import EncodeOptions, _EncodeText, _ReadCodes
+from transforms.blocks import ReadOptions
+from transforms.encode import EncodeOptions, _EncodeUnits
 from transforms.filesystem import files, remote, shared_s3
-from transforms.layout import BlockName, codes_folder
-from transforms.plan import Unit
-from transforms.store import CutRules, DamagedBlock, Store
+from transforms.label import _LabelAndWrite
+from transforms.layout import FileName, codes_folder
+from transforms.models import HeadName
+from transforms.store import CutRules, Store
+from transforms.tables import DamagedFileError, write_table
+from transforms.unit import CodesFile, Unit
 
 SCHEMES = ("objects", "folders", "cloud")
 
@@ -219,26 +222,35 @@ def test_workers_without_options_say_so():
         files.exists("s3://bucket/a")
 
 
+NAME = FileName("shard", 0, 1, 0, 1, 0, True)
+FOLDER = codes_folder("f" * 64)
+
+
+def store_with_a_file(scheme: str = "cloud") -> Store:
+    store = Store(f"{scheme}://store", CutRules(), "", "run")
+    store.commit(FOLDER, NAME, write_table(pa.table({"id": ["a"]})))
+    return store
+
+
 @pytest.mark.parametrize(("code", "said"), [(404, "not found"), (503, "status 503"), (403, "not allowed")])
-def test_a_block_that_cannot_be_read_now_fails_its_unit_and_nobody_is_told_to_delete_it(root, code, said):
-    unit = Unit("shard", 0, 1, (), coded_blocks=1)
-    store = Store("cloud://store", CutRules(), "", "run")
-    store.write_block(codes_folder("f" * 64), BlockName("shard", 0, 1, 0, True), pa.table({"id": ["a"]}))
+def test_codes_that_cannot_be_read_now_fail_their_unit_and_nobody_is_told_to_delete_them(root, code, said):
+    store = store_with_a_file()
+    worker = _LabelAndWrite(store, "f" * 64, (HeadName("t", "a" * 64),), with_torch=False)
     fail("open", code)
-    assert list(_ReadCodes(store, "f" * 64).process(unit)) == []
+    worker.process(CodesFile(NAME, ("t",)))
     (failure,) = store.failures()
     assert said in failure["reason"]
     assert "delete" not in failure["reason"]
 
 
-def test_a_damaged_block_is_removed_before_it_is_made_again(root):
-    name = BlockName("shard", 0, 1, 0, True)
-    worker = _EncodeText(Store("folders://store", CutRules(), "", "run"), "f" * 64, EncodeOptions())
-    folder = codes_folder("f" * 64)
-    worker.store.write_block(folder, name, pa.table({"id": ["a"]}))
-    (root / "store" / folder / str(name)).write_bytes(b"PAR1 half")
-    assert worker._stored(folder, name) is None
-    assert not worker.store.has_block(folder, name)
+def test_damaged_codes_fail_their_unit_and_the_message_says_what_to_do(root):
+    store = store_with_a_file("folders")
+    (root / "store" / FOLDER / str(NAME)).write_bytes(b"PAR1 half")
+    worker = _LabelAndWrite(store, "f" * 64, (HeadName("t", "a" * 64),), with_torch=False)
+    worker.process(CodesFile(NAME, ("t",)))
+    (failure,) = store.failures()
+    assert f"{FOLDER}/{NAME} is damaged" in failure["reason"]
+    assert "delete it, and annotate makes it again" in failure["reason"]
 
 
 def test_a_whole_file_is_read_in_pieces_of_a_mebibyte(root, monkeypatch):
@@ -267,28 +279,24 @@ def test_a_temporary_file_that_broke_off_does_not_stand_in_the_way(root, monkeyp
     assert (root / "in/a").read_bytes() == b"content"
 
 
-@pytest.mark.parametrize("what", ["exists", "open"])
-def test_a_stored_block_that_cannot_be_read_now_fails_its_unit(root, what):
-    unit = Unit("shard", 0, 1, (), coded_blocks=None)
-    worker = _EncodeText(Store("cloud://store", CutRules(), "", "run"), "f" * 64, EncodeOptions())
-    block = SimpleNamespace(index=0, last=True)
-    worker.store.write_block(codes_folder("f" * 64), BlockName("shard", 0, 1, 0, True), pa.table({"id": ["a"]}))
-    fail(what, 503)
-    assert list(worker.process((unit, block))) == []
-    (failure,) = worker.store.failures()
-    assert (failure["step"], "status 503" in failure["reason"]) == ("encode", True)
-    assert worker.store.has_block(codes_folder("f" * 64), BlockName("shard", 0, 1, 0, True))
+def test_a_store_that_cannot_be_listed_now_fails_the_unit(root, monkeypatch):
+    worker = _EncodeUnits(store_with_a_file(), ReadOptions(), "f" * 64, EncodeOptions())
+    worker.loads = 0
+    monkeypatch.setattr(systems.Cloud, "match", lambda *_: (_ for _ in ()).throw(systems.CloudError(503)))
+    assert list(worker.process(Unit("shard", 0, 1, ()))) == []
+    monkeypatch.undo()
+    assert (root / "store/runs/run/failures/shard.00000.encode.json").exists()
+    assert (root / "store" / FOLDER / str(NAME)).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 half", b"PAR1" + b"\xff" * 60 + b"\x30\x00\x00\x00PAR1"])
 def test_a_footer_that_is_none_is_damage_and_one_that_cannot_be_read_is_not(root, content):
-    store, name = Store("cloud://store", CutRules(), "", "run"), BlockName("shard", 0, 1, 0, True)
-    store.write_block("codes/e", name, pa.table({"id": ["a"]}))
-    (root / "store/codes/e" / str(name)).write_bytes(content)
-    with pytest.raises(DamagedBlock):
-        store.read_schema("codes/e", name)
-    with pytest.raises(DamagedBlock):
-        store.read_block("codes/e", name)
+    store = store_with_a_file()
+    (root / "store" / FOLDER / str(NAME)).write_bytes(content)
+    with pytest.raises(DamagedFileError):
+        store.open_footer(FOLDER, NAME)
+    with pytest.raises(DamagedFileError):
+        store.read(FOLDER, NAME)
     fail("read", 503, 503)
     with pytest.raises(OSError, match="status 503"):
-        store.read_schema("codes/e", name)
+        store.open_footer(FOLDER, NAME)

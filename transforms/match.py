@@ -1,0 +1,133 @@
+"""Match patterns into shards: which files are read, and what identifies them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from transforms.blocks import ReadOptions
+from transforms.filesystem import files
+from transforms.layout import shard_key
+from transforms.readers.formats import Format, detect
+from transforms.unit import Shard
+
+_log = logging.getLogger(__name__)
+_GLOB = re.compile(r"[*?\[{]")
+
+
+class InputError(ValueError):
+    """The input cannot be used; the message says why."""
+
+
+def common_root(patterns: Iterable[str]) -> str:
+    """Return the deepest folder that all patterns lie in; "" where there is none."""
+    roots = []
+    for pattern in patterns:
+        if files.is_local(pattern):
+            pattern = os.path.abspath(os.path.expanduser(pattern))
+            if os.path.isdir(pattern):
+                roots.append(pattern)
+                continue
+        literal = _GLOB.split(pattern, maxsplit=1)[0]
+        roots.append(literal.rpartition("/")[0] or "/")
+    parts = [root.split("/") for root in roots]
+    shared = []
+    for level in zip(*parts):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    root = "/".join(shared)
+    if all(map(files.is_local, roots)):
+        return root
+    return root if len(shared) > 2 and not files.is_local(root) else ""  # "gs:", "", and at least a bucket
+
+
+def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions, store: str = "") -> list[Shard]:
+    """Match patterns into shards, sorted by path, each file once.
+
+    Files whose names begin with "." or "_" are left out unless a pattern names them. A file that several paths reach by
+    symbolic links is taken once, by the path without a link where there is one.
+
+    Raises:
+        InputError: a pattern matches no file, or a file cannot be read.
+    """
+    matched: dict[str, files.File] = {}
+    for pattern in patterns:
+        for file in _match(pattern, store):
+            matched.setdefault(file.path, file)
+    shards = [_shard(file, input_root, options) for file in _without_links(matched)]
+    return sorted(shards, key=lambda shard: shard.path)
+
+
+def _match(pattern: str, store: str) -> list[files.File]:
+    try:
+        matched = files.match(pattern)
+    except OSError as error:
+        raise InputError(str(error)) from None
+    named = files.absolute(pattern)
+    below = files.list_folders(named) if files.is_local(named) else []
+    below = [name for name in below if not name.startswith((".", "_")) and files.join(named, name) != store]
+    if below:
+        _log.warning(
+            "--input %s: %d folders in it are not read; '%s/**' reads all files below", pattern, len(below), named
+        )
+    matched = [f for f in matched if f.path == named or not os.path.basename(f.path).startswith((".", "_"))]
+    if store:
+        matched = [f for f in matched if not f.path.startswith(f"{store}/")]
+    if not matched:
+        raise InputError(f"--input {pattern} matches no file")
+    for file in matched:
+        if files.is_local(file.path) and not os.access(file.path, os.R_OK):
+            raise InputError(f"--input {file.path} cannot be read: permission denied")
+    return matched
+
+
+def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
+    """Take each file once: of the paths that lead to it, the one without links, else the first."""
+    chosen: dict[str, files.File] = {}
+    for path in sorted(matched):
+        real = os.path.realpath(path) if files.is_local(path) else path
+        if real not in chosen or path == real:
+            chosen[real] = matched[path]
+    if left_out := len(matched) - len(chosen):
+        _log.warning(
+            "%d paths lead to files that other paths lead to as well (symbolic links): each is read once", left_out
+        )
+    return chosen.values()
+
+
+def _shard(file: files.File, input_root: str, options: ReadOptions) -> Shard:
+    relative = _relative(file.path, input_root)
+    try:
+        form = detect(file.path, options.format)
+    except ValueError as error:
+        raise InputError(f"--input {error}; leave it out, or say with --format what it holds") from None
+    reading = _reading(form, options)
+    return Shard(
+        path=file.path,
+        relative_path=relative,
+        size_bytes=file.size_bytes,
+        stamp=file.stamp,
+        version=file.version,
+        format=form,
+        reading=json.dumps(reading, sort_keys=True),
+        key=shard_key(relative, file.size_bytes, file.version, reading),
+        id_path=relative,
+    )
+
+
+def _relative(path: str, root: str) -> str:
+    prefix = root.rstrip("/") + "/"
+    relative = path[len(prefix) :] if root and path.startswith(prefix) else path
+    # A name that is not UTF-8 must still make ids that are.
+    return relative.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _reading(form: Format, options: ReadOptions) -> dict[str, Any]:
+    """Return the options that decide what is read from a shard of this format."""
+    fields = {} if form.kind == "text" else {"text_field": options.text_field, "id_field": options.id_field}
+    return {"kind": form.kind, "max_text_bytes": options.max_text_bytes, **fields}
