@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import COMMANDS
+
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "heads/README.md", "examples/README.md")),
@@ -32,6 +34,14 @@ def test_every_link_of_a_page_leads_to_a_file(page):
 
 def test_the_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").split()) < MAX_README_WORDS
+
+
+def test_every_command_has_a_section_and_every_mark_names_a_command():
+    page = (REPOSITORY / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    for command in COMMANDS:
+        assert f"\n## {command}\n" in page
+        assert f"encode-once {command}" in page or f"<!-- options of {command} -->" in page
+    assert set(re.findall("<!-- options of (.*) -->", page)) <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize(
