@@ -12,11 +12,12 @@ STUDY  ?= build/study
 STEPS  ?= all
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test lint bench study encoder heads clean
+.PHONY: help install demo test lint docs bench study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests"
 	@echo "make lint     check style and the import contract"
+	@echo "make docs     build the documentation site in build/docs, check its links"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
 	@echo "make encoder  train the bundled encoder again     (DATA=$(DATA))"
@@ -39,6 +40,13 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/.installed-docs
+	$(PY) -m mkdocs build --strict
+
+$(VENV)/.installed-docs: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 # All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
 bench: $(VENV)/.installed-bench | $(CORPUS)

@@ -27,6 +27,7 @@ EXTRAS_REQUIRE = {
         "scikit-learn>=1.5",
         "sentence-transformers>=5.0",
     ],
+    "docs": ["mkdocs>=1.6,<2"],
     "test": [
         "duckdb>=1.2",
         "import-linter>=2.1",

@@ -80,12 +80,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _table(made: list[Head], model: encoder.Encoder) -> str:
     """Write heads/README.md: what ships, of what data, what it is worth."""
     lines = [
-        "# Heads that ship",
+        "# Bundled heads",
         "",
-        f"Fitted on the codes of the default encoder (`{model.fingerprint[:12]}`, {model.bits} bits) by `make heads`; that",
-        "command writes this page. Figures are of the test split, which nothing was tuned on. `float` is the same model",
-        "fitted on the same features before they were cut to bits: the difference is the cost of the bits. ECE is the",
-        "expected calibration error of the bits' scores.",
+        f"These heads read the codes of the default encoder (`{model.fingerprint[:12]}`, {model.bits} bits). `make heads` fits",
+        "them and writes this page.",
+        "",
+        "All figures are measured on the test split, which was not used for any choice. `float` is the same model, fitted on",
+        "the same features before they were binarised: the difference is the cost of the bits. ECE is the expected calibration",
+        "error of the scores on bits.",
         "",
         "| task | labels | classes | data | rows (train / test) | figure | bits | float | macro F1 bits | ECE |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -102,9 +104,14 @@ def _table(made: list[Head], model: encoder.Encoder) -> str:
     lines += [f"- {head.source['data']}: {head.source['from']}" for head in made]
     lines += [
         "",
-        "`fine_sentiment` and `sentiment` are of the same sentences. `offensive` was fitted on posts that are offensive by",
-        "nature; like every head it gives back the judgements, and the biases, of the people who labelled its data. Of",
-        "`opinion_polarity`'s test texts, short phrases, 27 % are also training texts, word for word: its figure flatters it.",
+        "Limits:",
+        "",
+        "- `fine_sentiment` and `sentiment` were fitted on the same sentences.",
+        "- `offensive` was fitted on posts that are offensive. Like every head, it reproduces the judgements and biases of the",
+        "  people who labelled its data.",
+        "- 27 % of the test texts of `opinion_polarity`, which are short phrases, are also training texts. Its figure is too",
+        "  high.",
+        "- A head labels every document, also texts that are unlike its training data.",
         "",
     ]
     return "\n".join(lines)
