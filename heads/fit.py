@@ -28,7 +28,7 @@ from heads.errors import HeadError
 from heads.evaluate import evaluate
 from heads.head import NO_THRESHOLDS, Head
 from heads.problem import Problem
-from heads.score import product_sums, quantize
+from heads.score import matmul_sums, quantize
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def fit(
     strength, weights, bias = _best_on_validation(problem, signs, validation_signs, strengths)
     del signs
     integers, scale = quantize(weights)
-    logits = product_sums(validation[0], integers) * scale + bias
+    logits = matmul_sums(validation[0], integers).T * scale + bias
     temperature, thresholds = _calibrate(problem, logits)
     head = Head(
         task=task,

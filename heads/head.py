@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from heads import score, storage
+from heads import storage
 from heads.calibrate import Kind, MultiLabels, SingleLabels, decide_logits, probabilities
 from heads.checks import check_parts
 from heads.errors import HeadError
+from heads.score import ExactWeights
 
 CHUNK_ROWS = 8192
 NO_THRESHOLDS = np.empty(0, np.float32)
@@ -72,11 +73,8 @@ class Head:
         return digest.hexdigest()
 
     @cached_property
-    def _table(self) -> np.ndarray:
-        return score.byte_table(self.weights)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_table"}
+    def _exact_weights(self) -> ExactWeights:
+        return ExactWeights(self.weights)
 
     def check_encoder(self, fingerprint: str) -> None:
         """Raises HeadError unless `fingerprint` is that of the encoder the head was fitted on."""
@@ -102,12 +100,11 @@ class Head:
         for regression. HeadError for another shape or dtype.
         """
         self.check_codes(bits)
-        return self.logits_of(score.sums(bits, self.weights, lambda: self._table))
+        return self.logits_of(self._exact_weights.sums(bits))
 
     def logits_of(self, sums: np.ndarray) -> np.ndarray:
-        """Turns sums of the integer weights over codes into logits: both (n, classes) float32."""
-        # Column by column in memory: whatever follows goes over all rows of one class at a time.
-        logits = np.multiply(sums.T, self.scale[:, None], order="C")
+        """Compute logits (n, classes) float32 from `ExactWeights.sums` (classes, n) float32."""
+        logits = sums * self.scale[:, None]
         logits += self.bias[:, None]
         return logits.T
 
