@@ -14,8 +14,8 @@ from heads.errors import HeadError
 from heads.labels import Targets, to_targets
 
 NOT_IN_TRAINING = "(not in training)"
-MOST_CONFUSION_CLASSES = 50  # a matrix grows by the square: of 5,000 classes it would take 100 MB
-MOST_CONFUSED = 20
+MAX_CONFUSION_CLASSES = 50  # a matrix grows by the square: of 5,000 classes it would take 100 MB
+MAX_CONFUSED_PAIRS = 20
 NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
@@ -89,10 +89,10 @@ def _measure_single(
 def _confusion(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict[str, Any]:
     """Counts which classes are taken for which: all pairs of a few classes, the most frequent ones of many."""
     classes, known = len(names), len(names) - 1  # the last one stands for labels not in training
-    if known > MOST_CONFUSION_CLASSES:
+    if known > MAX_CONFUSION_CLASSES:
         wrong = truth != predicted
         pairs, counts = np.unique(truth[wrong] * classes + predicted[wrong], return_counts=True)
-        first = np.argsort(-counts, kind="stable")[:MOST_CONFUSED]
+        first = np.argsort(-counts, kind="stable")[:MAX_CONFUSED_PAIRS]
         return {
             "most_confused": [
                 [names[pair // classes], names[pair % classes], count]

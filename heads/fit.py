@@ -1,6 +1,6 @@
 """Fits a head on codes, or the same model on float features to see what the bits cost.
 
-The regularised linear model of linear.py for several strengths; the strength that does best on
+The regularised linear model of linear.py for several penalties; the penalty that does best on
 validation; its weights rounded to the integer grid of score.py; its scores calibrated on
 validation.
 """
@@ -33,8 +33,8 @@ from heads.score import matmul_sums, quantize
 if TYPE_CHECKING:
     import torch
 
-STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-PATIENCE = 2  # so many strengths worse than the best end the search; the weakest take longest
+L2_GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+PATIENCE = 2  # so many penalties worse than the best end the search; the weakest take longest
 
 Labels = Sequence[Any]
 
@@ -49,7 +49,7 @@ class FloatHead:
     bias: np.ndarray  # (outputs,) float32
     temperature: float
     thresholds: np.ndarray
-    strength: float
+    l2: float
 
     def score(self, features: np.ndarray) -> np.ndarray:
         """Computes calibrated scores (n, outputs) float32."""
@@ -70,7 +70,7 @@ def fit(
     validation: tuple[np.ndarray, Labels],
     encoder_fingerprint: str,
     classes: Sequence[str] | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    l2_grid: Sequence[float] = L2_GRID,
     source: dict[str, Any] | None = None,
     created_by: dict[str, Any] | None = None,
 ) -> Head:
@@ -78,7 +78,7 @@ def fit(
 
     bits (n, bits // 8) uint8; a label a row: a string (single), a list of strings (multi), a number
     (regression); validation is such a pair. classes fixes the class order (default: sorted).
-    strengths are L2 penalties as in `linear.logistic_path`; the one kept has the best
+    l2_grid holds L2 penalties as in `linear.logistic_path`; the one kept has the best
     calibrated log loss (single), micro F1 (multi) or RMSE (regression) on validation, the stronger
     one of equals.
     HeadError where rows, sizes or labels cannot be fitted, naming them.
@@ -92,7 +92,7 @@ def fit(
             )
     problem = Problem.check(bits, labels, validation, kind, classes)
     signs, validation_signs = _to_signs(bits), _to_signs(validation[0])
-    strength, weights, bias = _best_on_validation(problem, signs, validation_signs, strengths)
+    l2, weights, bias = _best_on_validation(problem, signs, validation_signs, l2_grid)
     del signs
     integers, scale = quantize(weights)
     logits = matmul_sums(validation[0], integers).T * scale + bias
@@ -113,7 +113,7 @@ def fit(
     figures = evaluate(head, *validation)
     confused = ("confusion", "confusion_rows", "most_confused")
     figures = {name: value for name, value in figures.items() if name not in confused}
-    head.metrics.update(training_rows=len(bits), strength=strength, validation=figures)
+    head.metrics.update(training_rows=len(bits), l2=l2, validation=figures)
     return head
 
 
@@ -124,7 +124,7 @@ def fit_features(
     kind: Kind = "single",
     validation: tuple[np.ndarray, Labels],
     classes: Sequence[str] | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    l2_grid: Sequence[float] = L2_GRID,
 ) -> FloatHead:
     """Fits the same model by the same procedure on features (n, dim) float32, standardised.
 
@@ -143,16 +143,16 @@ def fit_features(
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation
     deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant, but for rounding
-    strength, weights, bias = _best_on_validation(
+    l2, weights, bias = _best_on_validation(
         problem,
         torch.from_numpy((features - mean) / deviation),
         torch.from_numpy((validation[0] - mean) / deviation),
-        strengths,
+        l2_grid,
     )
     weights = weights / deviation
     bias = bias - weights @ mean
     temperature, thresholds = _calibrate(problem, validation[0] @ weights.T + bias)
-    return FloatHead(kind, problem.classes, weights, bias, temperature, thresholds, strength)
+    return FloatHead(kind, problem.classes, weights, bias, temperature, thresholds, l2)
 
 
 def _to_signs(codes: np.ndarray) -> torch.Tensor:
@@ -162,14 +162,14 @@ def _to_signs(codes: np.ndarray) -> torch.Tensor:
 
 
 def _best_on_validation(
-    problem: Problem, inputs: torch.Tensor, validation: torch.Tensor, strengths: Sequence[float]
+    problem: Problem, inputs: torch.Tensor, validation: torch.Tensor, l2_grid: Sequence[float]
 ) -> linear.Solution:
-    if not strengths or min(strengths) <= 0:
-        raise HeadError(f"strengths must be above 0, but are {tuple(strengths)}")
+    if not l2_grid or min(l2_grid) <= 0:
+        raise HeadError(f"penalties in l2_grid must be above 0, but are {tuple(l2_grid)}")
     if problem.kind == "regression":
-        path = linear.ridge_path(inputs, problem.training, strengths)
+        path = linear.ridge_path(inputs, problem.training, l2_grid)
     else:
-        path = linear.logistic_path(inputs, problem.training, len(problem.classes), strengths)
+        path = linear.logistic_path(inputs, problem.training, len(problem.classes), l2_grid)
     best, best_figure, worse = None, -np.inf, 0
     for solution in path:
         _, weights, bias = solution
@@ -188,7 +188,7 @@ def _best_on_validation(
             if worse == PATIENCE:
                 break
     if best is None:
-        raise HeadError("no head can be fitted: with every strength its figure on validation rows is no number")
+        raise HeadError("no head can be fitted: with every penalty its figure on validation rows is no number")
     return best
 
 

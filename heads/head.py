@@ -19,7 +19,7 @@ import numpy as np
 
 from heads import storage
 from heads.calibrate import Kind, MultiLabels, SingleLabels, decide_logits, probabilities
-from heads.checks import check_parts
+from heads.checks import check_names, check_parts
 from heads.errors import HeadError
 from heads.score import ExactWeights
 
@@ -54,7 +54,16 @@ class Head:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
-        check_parts(self)
+        check_names(self.task, self.encoder_fingerprint)
+        check_parts(
+            self.kind,
+            self.labels,
+            weights=self.weights,
+            scale=self.scale,
+            bias=self.bias,
+            thresholds=self.thresholds,
+            temperature=self.temperature,
+        )
 
     @property
     def bits(self) -> int:

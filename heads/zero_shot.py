@@ -30,9 +30,9 @@ from heads.head import Head
 from heads.score import quantize
 
 TEMPLATES = ("This text is about {}.", "This text is {}.", "This text expresses {}.")
-FEWEST_UNLABELLED = 64
+MIN_UNLABELLED_TEXTS = 64
 # Spread of logits of unit weights where no texts tell it: about what the default encoder has on four tasks.
-USUAL_SPREAD_PER_ROOT_BIT = 0.08
+DEFAULT_SPREAD_PER_ROOT_BIT = 0.08
 
 
 def prompts(label: str, descriptions: Sequence[str] = (), templates: Sequence[str] = TEMPLATES) -> list[str]:
@@ -66,7 +66,7 @@ def make(
     weights -= weights.mean(axis=0)
     bits = weights.shape[1]
     bias = np.zeros(len(labels))
-    spread = USUAL_SPREAD_PER_ROOT_BIT * bits**0.5
+    spread = DEFAULT_SPREAD_PER_ROOT_BIT * bits**0.5
     if unlabelled is None:
         weights = _unit(weights, labels)
     else:
@@ -109,8 +109,8 @@ def root_covariance_product(weights: np.ndarray, signs: np.ndarray) -> np.ndarra
 
 def check_unlabelled(texts: int) -> None:
     """Raises HeadError where there are too few texts without labels: to be asked before they are encoded."""
-    if texts < FEWEST_UNLABELLED:
-        raise HeadError(f"{texts} unlabelled texts are too few; give {FEWEST_UNLABELLED} or more, or none")
+    if texts < MIN_UNLABELLED_TEXTS:
+        raise HeadError(f"{texts} unlabelled texts are too few; give {MIN_UNLABELLED_TEXTS} or more, or none")
 
 
 def _signs(codes: np.ndarray, bits: int) -> np.ndarray:
