@@ -23,13 +23,13 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 def bundled() -> list[str]:
     """Lists the names of the heads that come with the package, sorted."""
-    return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob("*/head.json"))
+    return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob(f"*/{storage.DESCRIPTION_FILE}"))
 
 
 def check_new(task: str, folder: str | os.PathLike[str]) -> None:
     """Raises HeadError where a head of this task's name could not be saved in `folder`, before it is fitted."""
     checks.check_task(task)
-    storage.check_free(Path(folder))
+    storage.HEAD_FOLDER.check_free(Path(folder))
 
 
 def load(head: str | os.PathLike[str]) -> Head:
@@ -39,7 +39,7 @@ def load(head: str | os.PathLike[str]) -> Head:
     directory too, HeadError asks to write `./name`; HeadError for anything else lists the names.
     """
     head = os.path.expanduser(head) if isinstance(head, str) else head
-    is_folder = (Path(head) / "head.json").is_file()
+    is_folder = (Path(head) / storage.DESCRIPTION_FILE).is_file()
     if isinstance(head, str) and head in bundled():
         if is_folder:
             raise HeadError(

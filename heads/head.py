@@ -136,8 +136,8 @@ class Head:
         """Labels codes by their logits (n, classes) float32, as `predict` does."""
         return decide_logits(logits, self.kind, self.temperature, self.thresholds)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the head by name, the description last."""
         description = {
             "task": self.task,
             "kind": self.kind,
@@ -151,8 +151,15 @@ class Head:
             "created_by": self.created_by,
         }
         names = ("weights", "scale", "bias", "thresholds")
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        storage.write_folder(Path(folder), description, arrays)
+        return storage.head_files(description, {name: np.ascontiguousarray(getattr(self, name)) for name in names})
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the files into `folder`; an earlier head there is replaced.
+
+        Raises:
+            HeadError: the folder holds something else, or cannot be written.
+        """
+        storage.HEAD_FOLDER.write(Path(folder), self.files())
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Head:
