@@ -1,8 +1,7 @@
-"""Fits a head on codes, or the same model on float features to see what the bits cost.
+"""Fit a head on codes, or the same model on float features to measure the cost of the bits.
 
-The regularised linear model of linear.py for several penalties; the penalty that does best on
-validation; its weights rounded to the integer grid of score.py; its scores calibrated on
-validation.
+Linear models (linear.py) are fitted for several penalties. The penalty that does best on validation rows is kept, its
+weights are rounded to the integers of score.py, and its scores are calibrated on validation rows.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
     import torch
 
 L2_GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-PATIENCE = 2  # so many penalties worse than the best end the search; the weakest take longest
+PATIENCE = 2  # the search ends after so many penalties worse than the best; the weakest take longest
 
 Labels = Sequence[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class FloatHead:
-    """Labels float features (n, dim) float32 as a Head labels codes; not for keeping."""
+    """A head that labels float features (n, dim) float32 as a `Head` labels codes. It cannot be saved."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -52,12 +51,12 @@ class FloatHead:
     l2: float
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Computes calibrated scores (n, outputs) float32."""
+        """Compute calibrated scores (n, outputs) float32 of features (n, dim) float32."""
         logits = features @ self.weights.T + self.bias
         return probabilities(logits, self.kind, self.temperature)
 
     def predict(self, features: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels features (n, dim) float32; `calibrate.decide` says what comes out."""
+        """Label features (n, dim) float32; returns what `calibrate.decide` does."""
         return decide(self.score(features), self.kind, self.thresholds)
 
 
@@ -74,14 +73,23 @@ def fit(
     source: dict[str, Any] | None = None,
     created_by: dict[str, Any] | None = None,
 ) -> Head:
-    """Fits a head on packed codes; same call, machine and number of threads: same head.
+    """Fit a head on packed codes. The same call, machine and number of threads give the same head.
 
-    bits (n, bits // 8) uint8; a label a row: a string (single), a list of strings (multi), a number
-    (regression); validation is such a pair. classes fixes the class order (default: sorted).
-    l2_grid holds L2 penalties as in `linear.logistic_path`; the one kept has the best
-    calibrated log loss (single), micro F1 (multi) or RMSE (regression) on validation, the stronger
-    one of equals.
-    HeadError where rows, sizes or labels cannot be fitted, naming them.
+    Args:
+        bits: (n, bits // 8) uint8.
+        labels: a label a row: a string (single), a list of strings (multi) or a number (regression).
+        task: the name of the head.
+        kind: "single", "multi" or "regression".
+        validation: codes and labels that choose the penalty and calibrate the scores.
+        encoder_fingerprint: the encoder that made the codes.
+        classes: the order of the classes; default: sorted.
+        l2_grid: penalties as in `linear.logistic_path`. The one kept has the best calibrated log loss (single), micro
+            F1 (multi) or RMSE (regression) on validation rows, the stronger one of equals.
+        source: what the rows are, for the description of the head.
+        created_by: what fits the head, for its description.
+
+    Raises:
+        HeadError: rows, sizes or labels cannot be fitted; it names them.
     """
     check_names(task, encoder_fingerprint)
     for name, codes in (("training", bits), ("validation", validation[0])):
@@ -126,9 +134,12 @@ def fit_features(
     classes: Sequence[str] | None = None,
     l2_grid: Sequence[float] = L2_GRID,
 ) -> FloatHead:
-    """Fits the same model by the same procedure on features (n, dim) float32, standardised.
+    """Fit the same model by the same procedure on features (n, dim) float32, standardised.
 
-    The rest is as for `fit`; HeadError for NaN or infinity.
+    The arguments are those of `fit`.
+
+    Raises:
+        HeadError: as for `fit`, and for NaN or infinity.
     """
     import torch
 
@@ -141,8 +152,8 @@ def fit_features(
             raise HeadError(f"{name} features hold NaN or infinity")
     problem = Problem.check(features, labels, validation, kind, classes)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation
-    deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant, but for rounding
+    constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation above 0
+    deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant except for rounding
     l2, weights, bias = _best_on_validation(
         problem,
         torch.from_numpy((features - mean) / deviation),
@@ -175,7 +186,7 @@ def _best_on_validation(
         _, weights, bias = solution
         logits = validation.numpy() @ weights.T + bias
         if problem.kind == "single":
-            # Steadier than accuracy on few rows: held-out accuracy gains 0.2 points over 5 tasks.
+            # Less noisy than accuracy on few rows: held-out accuracy gains 0.2 points over 5 tasks.
             figure = -fit_temperature(logits, problem.validation, "single")[1]
         elif problem.kind == "multi":
             figure = fit_threshold(logits, problem.validation)[1]

@@ -1,8 +1,8 @@
-"""Defines the head: integer weights that turn codes into the calibrated labels of one task.
+"""The head: integer weights that turn codes into the calibrated labels of one task.
 
-Weights lie on an integer grid small enough that their sums over a code are exact in float32 (see
-score.py), and all that follows is fixed arithmetic (see calibrate.py). So labels and scores are the
-same, byte for byte, for every batch size, number of threads, kernel and machine.
+Weights are integers small enough that their sums over a code are exact (see score.py). What follows is arithmetic in a
+fixed order (see calibrate.py). So labels and scores are the same bytes for every batch size, number of threads, kernel
+and machine.
 """
 
 from __future__ import annotations
@@ -29,14 +29,27 @@ NO_THRESHOLDS = np.empty(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Labels codes of `bits` bits for one task.
+    """A linear model that labels codes for one task.
 
-    labels are in class order, empty for regression; a class is a row of weights (classes, bits)
-    int16 with its scale (classes,) and bias (classes,) float32; regression has one row. logit =
-    scale * (sum of the weights, + for a bit of 1, - for 0) + bias; the score is the softmax
-    (single) or sigmoid (multi) of logit / temperature. multi gives the labels whose score is at
-    least thresholds (classes,) float32. metrics, source and created_by are for people: JSON values
-    that leave the fingerprint as it is. HeadError where the parts do not fit each other.
+    The logit of a class is scale * (sum of its weights, + for a bit of 1, - for a bit of 0) + bias. The score is the
+    softmax (single) or sigmoid (multi) of logit / temperature.
+
+    Attributes:
+        task: the name of the task.
+        kind: "single", "multi" or "regression".
+        labels: in class order; empty for regression.
+        weights: (classes, bits) int16; regression has one row.
+        scale: (classes,) float32.
+        bias: (classes,) float32.
+        encoder_fingerprint: the encoder whose codes it reads.
+        temperature: divides the logits.
+        thresholds: (classes,) float32 for multi: a label is given if its score is at least its threshold. Else empty.
+        metrics: figures for people, as JSON values; not part of the fingerprint, nor are source and created_by.
+        source: what it was fitted on.
+        created_by: what fitted it.
+
+    Raises:
+        HeadError: the parts do not fit each other.
     """
 
     task: str
@@ -67,12 +80,12 @@ class Head:
 
     @property
     def bits(self) -> int:
-        """Gives the number of bits of the codes that this head reads."""
+        """Return the number of bits of the codes that this head reads."""
         return self.weights.shape[1]
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computes the hex SHA-256 over all that can change the output: not task or metrics."""
+        """Return the hex SHA-256 over all that can change the output; task and metrics cannot."""
         words = [storage.FORMAT, self.kind, self.labels, self.bits, self.encoder_fingerprint]
         digest = hashlib.sha256(json.dumps(words).encode())
         digest.update(np.array(self.temperature, "<f4").tobytes())
@@ -86,7 +99,11 @@ class Head:
         return ExactWeights(self.weights)
 
     def check_encoder(self, fingerprint: str) -> None:
-        """Raises HeadError unless `fingerprint` is that of the encoder the head was fitted on."""
+        """Check that `fingerprint` is that of the encoder the head was fitted on.
+
+        Raises:
+            HeadError: it is another one.
+        """
         if fingerprint != self.encoder_fingerprint:
             fitted_on, found = self.encoder_fingerprint[:8], fingerprint[:8]
             raise HeadError(
@@ -95,7 +112,11 @@ class Head:
             )
 
     def check_codes(self, bits: np.ndarray) -> None:
-        """Raises HeadError unless `bits` are packed codes of this head's width."""
+        """Check that `bits` are packed codes of this head's width.
+
+        Raises:
+            HeadError: they have another shape or dtype.
+        """
         if bits.ndim != 2 or bits.dtype != np.uint8 or bits.shape[1] * 8 != self.bits:
             raise HeadError(
                 f"head {self.task!r} reads codes of shape (n, {self.bits // 8}) uint8, but got "
@@ -103,10 +124,12 @@ class Head:
             )
 
     def logits(self, bits: np.ndarray) -> np.ndarray:
-        """Computes the uncalibrated outputs of packed codes.
+        """Compute the uncalibrated outputs of packed codes.
 
-        bits (n, bits // 8) uint8, packed by numpy.packbits, gives (n, classes) float32, or (n, 1)
-        for regression. HeadError for another shape or dtype.
+        bits (n, bits // 8) uint8, packed by `numpy.packbits`, gives (n, classes) float32, or (n, 1) for regression.
+
+        Raises:
+            HeadError: the codes have another shape or dtype.
         """
         self.check_codes(bits)
         return self.logits_of(self._exact_weights.sums(bits))
@@ -118,7 +141,7 @@ class Head:
         return logits.T
 
     def score(self, bits: np.ndarray) -> np.ndarray:
-        """Computes calibrated probabilities, or the values of a regression.
+        """Compute calibrated probabilities, or the values of a regression.
 
         bits (n, bits // 8) uint8 gives (n, classes) float32, or (n, 1) for regression.
         """
@@ -129,11 +152,11 @@ class Head:
         return scores
 
     def predict(self, bits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels packed codes (n, bits // 8) uint8; `calibrate.decide` says what comes out."""
+        """Label packed codes (n, bits // 8) uint8; returns what `calibrate.decide` does."""
         return self.predict_from(self.logits(bits))
 
     def predict_from(self, logits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels codes by their logits (n, classes) float32, as `predict` does."""
+        """Label codes by their logits (n, classes) float32, as `predict` does."""
         return decide_logits(logits, self.kind, self.temperature, self.thresholds)
 
     def files(self) -> dict[str, bytes]:
@@ -163,10 +186,11 @@ class Head:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Head:
-        """Reads a head that `save` wrote.
+        """Read a head that `save` wrote.
 
-        HeadError where a file is missing or damaged, the format is newer than this version knows,
-        or the fingerprint of what was read is not the one in head.json.
+        Raises:
+            HeadError: a file is missing or damaged, the format is newer than this version knows, or the fingerprint of
+                what was read is not the one in head.json.
         """
         fields = ("task", "kind", "labels", "encoder_fingerprint", "temperature")
         notes = ("metrics", "source", "created_by")

@@ -1,7 +1,7 @@
-"""Fits linear models along a path of L2 penalties, from the strongest to the weakest.
+"""Fit linear models along a path of L2 penalties, from the strongest to the weakest.
 
-Inputs are float32 tensors with columns of about unit variance: bits as -1 and +1, or standardised
-features. Knows nothing of codes, heads, validation or calibration.
+Inputs are float32 tensors with columns of about unit variance: bits as -1 and +1, or standardised features. Knows no
+codes, heads, validation or calibration.
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ Solution = tuple[float, np.ndarray, np.ndarray]  # l2, weights (outputs, dim), b
 def logistic_path(
     inputs: torch.Tensor, targets: np.ndarray, classes: int, l2_grid: Sequence[float]
 ) -> Iterator[Solution]:
-    """Fits logistic regressions, each started from the one before; deterministic.
+    """Fit logistic regressions, each started from the one before; deterministic.
 
-    inputs (n, dim) float32. targets (n,) int64 gives one multinomial model, (n, classes) bool one
-    model against the rest for each class. The loss is the mean over rows of the log loss (summed
-    over classes), plus l2 / 2 times the sum of the squared weights; biases go free. So
-    l2 is 1 / (n C) in scikit-learn's terms (half of that with two classes, where it has one
-    row of weights for two). Full-batch L-BFGS with a strong Wolfe line search.
+    The loss is the mean over rows of the log loss (summed over classes), plus l2 / 2 times the sum of the squared
+    weights. Biases are not penalised. So l2 is 1 / (n C) in scikit-learn's terms, and half of that with two classes,
+    where scikit-learn has one row of weights for two. The method is full-batch L-BFGS with a strong Wolfe line search.
+
+    Args:
+        inputs: (n, dim) float32.
+        targets: (n,) int64 gives one multinomial model; (n, classes) bool gives a binary model for each class.
+        classes: how many classes there are.
+        l2_grid: penalties, in any order.
+
+    Yields:
+        a solution a penalty.
     """
     import torch
     from torch.nn import functional
@@ -53,13 +60,13 @@ def logistic_path(
                 line_search_fn="strong_wolfe",
             )
 
-            def loss_and_gradient(l2: float = l2, optimizer=optimizer) -> torch.Tensor:
+            def loss_and_gradient(l2: float = l2, optimizer: torch.optim.Optimizer = optimizer) -> torch.Tensor:
                 optimizer.zero_grad()
                 logits = functional.linear(inputs, weights, bias)
                 if multinomial:
                     loss = functional.cross_entropy(logits, truth)
                 else:
-                    # The mean over rows, and the sum over classes.
+                    # The mean over rows and the sum over classes.
                     loss = classes * functional.binary_cross_entropy_with_logits(logits, truth)
                 loss = loss + l2 / 2 * weights.square().sum()
                 loss.backward()
@@ -74,10 +81,17 @@ def ridge_path(
     targets: np.ndarray,
     l2_grid: Sequence[float],
 ) -> Iterator[Solution]:
-    """Fits ridge regressions, all from one eigendecomposition of the covariance.
+    """Fit ridge regressions, all from one eigendecomposition of the covariance.
 
-    inputs (n, dim) float32, targets (n,) float64. The loss is half the mean squared error plus
-    l2 / 2 times the sum of the squared weights; the bias goes free.
+    The loss is half the mean squared error plus l2 / 2 times the sum of the squared weights. The bias is not penalised.
+
+    Args:
+        inputs: (n, dim) float32.
+        targets: (n,) float64.
+        l2_grid: penalties, in any order.
+
+    Yields:
+        a solution a penalty.
     """
     rows = len(targets)
     mean = inputs.double().mean(0).numpy() if rows < 4096 else inputs.mean(0).double().numpy()

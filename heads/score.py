@@ -120,7 +120,8 @@ def int8_digits(weights: np.ndarray) -> np.ndarray:
     Returns:
         (digits, classes, bits) int8, each from -128 to 127. Most weights need two digits; weights that fit int8 one.
     """
-    digits, rest = [], weights.astype(np.int32)
+    digits: list[np.ndarray] = []
+    rest = weights.astype(np.int32)
     while not digits or rest.any():
         digits.append(((rest + 128) & 255) - 128)
         rest = (rest - digits[-1]) >> 8

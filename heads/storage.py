@@ -28,7 +28,7 @@ def head_files(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> di
     return {WEIGHTS_FILE: save(arrays), DESCRIPTION_FILE: text.encode()}
 
 
-def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the files of a head.
 
     Args:
@@ -36,7 +36,7 @@ def read_folder(folder: Path, fields: set[str]) -> tuple[dict[str, Any], dict[st
         fields: what head.json must hold.
 
     Returns:
-        the content of head.json, and the arrays by name.
+        the content of head.json, and the arrays (NumPy) by name.
 
     Raises:
         HeadError: the folder holds no head, its format is newer, a file cannot be read, or a field is missing.

@@ -14,7 +14,7 @@ from tests.heads.data import KINDS, make_head, random_codes
 
 @pytest.fixture
 def threads():
-    """Puts torch's number of threads back after the test."""
+    """Restore torch's number of threads after the test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
