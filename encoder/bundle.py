@@ -18,10 +18,9 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from encoder import bundle_folder
 from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
-from encoder.bundle_folder import ADAPTER_FILE, DESCRIPTION_FILE, PARAMETERS_FILE
+from encoder.model_folder import ModelFolder
 from encoder.pooling import Pooling
 from encoder.projection import count_values
 
@@ -30,6 +29,11 @@ FORMAT_VERSION = 1
 ADAPTER_FORMAT_VERSION = 2
 BLOCKS_FORMAT_VERSION = 3  # the projection may be one of blocks
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
+
+DESCRIPTION_FILE = "encoder.json"
+PARAMETERS_FILE = "parameters.safetensors"
+ADAPTER_FILE = "adapter.safetensors"
+ENCODER_FOLDER = ModelFolder("an encoder's folder", (PARAMETERS_FILE, ADAPTER_FILE, DESCRIPTION_FILE), EncoderError)
 
 LongTexts = Literal["truncate", "windows"]
 _log = logging.getLogger(__name__)
@@ -139,7 +143,7 @@ class Bundle:
     def save(self, folder: str | Path) -> Path:
         """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
         folder = Path(folder)
-        bundle_folder.write(folder, self.files())
+        ENCODER_FOLDER.write(folder, self.files())
         return folder
 
     def _format_version(self) -> int:

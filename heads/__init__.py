@@ -1,8 +1,7 @@
-"""Turns codes into labels: small linear heads over packed bits.
+"""Turn codes into labels: small linear heads over packed bits.
 
-Knows NumPy arrays of codes and the folders of heads; knows no texts, no file formats of a corpus,
-no store and no Beam. Importing it, loading a head and scoring with one need NumPy and safetensors
-only; torch is imported where heads are fitted.
+Works on NumPy arrays of codes and on the folders of heads. Knows no texts, no file formats of a corpus, no store and no
+Beam. Importing it, loading a head and scoring need NumPy and safetensors only; fitting imports torch.
 """
 
 from __future__ import annotations
@@ -22,24 +21,31 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 
 def bundled() -> list[str]:
-    """Lists the names of the heads that come with the package, sorted."""
-    return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob("*/head.json"))
+    """Return the names of the heads that come with the package, sorted."""
+    return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob(f"*/{storage.DESCRIPTION_FILE}"))
 
 
 def check_new(task: str, folder: str | os.PathLike[str]) -> None:
-    """Raises HeadError where a head of this task's name could not be saved in `folder`, before it is fitted."""
+    """Check, before a head is fitted, that a head named `task` could be saved in `folder`.
+
+    Raises:
+        HeadError: the name is invalid, or the folder holds something else or cannot be written.
+    """
     checks.check_task(task)
-    storage.check_free(Path(folder))
+    storage.HEAD_FOLDER.check_free(Path(folder))
 
 
 def load(head: str | os.PathLike[str]) -> Head:
-    """Loads a head by a bundled task's name or from a folder that `Head.save` wrote.
+    """Load a head.
 
-    A plain name means the bundled head. Where a head folder of the same name lies in the working
-    directory too, HeadError asks to write `./name`; HeadError for anything else lists the names.
+    Args:
+        head: the name of a bundled head, or a folder that `Head.save` wrote. A plain name means the bundled head.
+
+    Raises:
+        HeadError: the name is unknown, or both a bundled head and a folder in the working directory have it.
     """
     head = os.path.expanduser(head) if isinstance(head, str) else head
-    is_folder = (Path(head) / "head.json").is_file()
+    is_folder = (Path(head) / storage.DESCRIPTION_FILE).is_file()
     if isinstance(head, str) and head in bundled():
         if is_folder:
             raise HeadError(

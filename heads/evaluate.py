@@ -1,4 +1,4 @@
-"""Measures a head, or its float twin, on labelled rows, and lays the figures out for people."""
+"""Measure a head, or its float twin, on labelled rows, and format the figures for people."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from heads.errors import HeadError
 from heads.labels import Targets, to_targets
 
 NOT_IN_TRAINING = "(not in training)"
-MOST_CONFUSION_CLASSES = 50  # a matrix grows by the square: of 5,000 classes it would take 100 MB
-MOST_CONFUSED = 20
+MAX_CONFUSION_CLASSES = 50  # the matrix grows with the square: 5,000 classes would take 100 MB
+MAX_CONFUSED_PAIRS = 20
 NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
@@ -29,25 +29,40 @@ NAMES = {
 
 
 class Predictor(Protocol):
-    """Is what can be measured: `heads.Head`, or what `heads.fit_features` gives."""
+    """What can be measured: `heads.Head`, or what `heads.fit_features` returns."""
 
-    kind: Kind
-    labels: tuple[str, ...]
-    thresholds: np.ndarray
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def thresholds(self) -> np.ndarray: ...
 
     def score(self, inputs: np.ndarray, /) -> np.ndarray: ...
 
 
 def evaluate(head: Predictor, inputs: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
-    """Measures a head on labelled rows; gives figures that JSON can hold, None where undefined.
+    """Measure a head on labelled rows.
 
-    inputs are what head.score takes, n rows; labels are as for `heads.fit`. A label that the head
-    does not know counts as wrong: as a row that cannot be right, and as one more class of F1 0.
-    single: rows, accuracy, macro_f1, expected_calibration_error (of the winner's probability),
-    confusion (rows truth, columns predicted) and confusion_rows, their labels, or, of more than 50
-    classes, most_confused ([truth, predicted, rows] of up to 20 pairs). multi: rows,
-    micro_f1, macro_f1, exact_match, expected_calibration_error (over every row's every class).
-    regression: rows, pearson, spearman, rmse.
+    A label that the head does not know counts as wrong: its row cannot be right, and it is one more class with F1 0.
+
+    Args:
+        head: the head.
+        inputs: n rows of what `head.score` takes.
+        labels: a label a row, as for `heads.fit`.
+
+    Returns:
+        figures as JSON values, None where undefined, and `rows`.
+        single: accuracy, macro_f1, expected_calibration_error (of the winner's probability), confusion (rows truth,
+        columns predicted) and confusion_rows, their labels; with more than 50 classes most_confused instead, [truth,
+        predicted, rows] of up to 20 pairs.
+        multi: micro_f1, macro_f1, exact_match, expected_calibration_error (over every class of every row).
+        regression: pearson, spearman, rmse.
+
+    Raises:
+        HeadError: there are no rows, not as many labels as rows, or labels of another kind.
     """
     if len(inputs) != len(labels) or len(inputs) == 0:
         raise HeadError(f"cannot measure on {len(inputs)} rows with {len(labels)} labels")
@@ -87,12 +102,12 @@ def _measure_single(
 
 
 def _confusion(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Counts which classes are taken for which: all pairs of a few classes, the most frequent ones of many."""
+    """Count which classes are confused: all pairs of a few classes, the most frequent pairs of many."""
     classes, known = len(names), len(names) - 1  # the last one stands for labels not in training
-    if known > MOST_CONFUSION_CLASSES:
+    if known > MAX_CONFUSION_CLASSES:
         wrong = truth != predicted
         pairs, counts = np.unique(truth[wrong] * classes + predicted[wrong], return_counts=True)
-        first = np.argsort(-counts, kind="stable")[:MOST_CONFUSED]
+        first = np.argsort(-counts, kind="stable")[:MAX_CONFUSED_PAIRS]
         return {
             "most_confused": [
                 [names[pair // classes], names[pair % classes], count]
@@ -136,9 +151,12 @@ def format_report(
     title: str,
     float_figures: dict[str, Any] | None = None,
 ) -> str:
-    """Lays out what `evaluate` gave: a line a figure, then the confusion matrix where there is one.
+    """Format what `evaluate` returned: a line a figure, then the confusion matrix where there is one.
 
-    float_figures, of the same rows with the float features, stand in a column beside it.
+    Args:
+        figures: what `evaluate` returned for the head.
+        title: the first words of the report.
+        float_figures: what it returned for the same rows with float features, for a second column.
     """
     lines = [f"{title}: {figures['rows']:,} rows", ""]
     if float_figures is not None:

@@ -1,8 +1,7 @@
-"""Fits a head on codes, or the same model on float features to see what the bits cost.
+"""Fit a head on codes, or the same model on float features to measure the cost of the bits.
 
-The regularised linear model of linear.py for several strengths; the strength that does best on
-validation; its weights rounded to the integer grid of score.py; its scores calibrated on
-validation.
+Linear models (linear.py) are fitted for several penalties. The penalty that does best on validation rows is kept, its
+weights are rounded to the integers of score.py, and its scores are calibrated on validation rows.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from heads.errors import HeadError
 from heads.evaluate import evaluate
 from heads.head import NO_THRESHOLDS, Head
 from heads.problem import Problem
-from heads.score import product_sums, quantize
+from heads.score import matmul_sums, quantize
 
 if TYPE_CHECKING:
     import torch
 
-STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-PATIENCE = 2  # so many strengths worse than the best end the search; the weakest take longest
+L2_GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+PATIENCE = 2  # the search ends after so many penalties worse than the best; the weakest take longest
 
 Labels = Sequence[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class FloatHead:
-    """Labels float features (n, dim) float32 as a Head labels codes; not for keeping."""
+    """A head that labels float features (n, dim) float32 as a `Head` labels codes. It cannot be saved."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -49,15 +48,15 @@ class FloatHead:
     bias: np.ndarray  # (outputs,) float32
     temperature: float
     thresholds: np.ndarray
-    strength: float
+    l2: float
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """Computes calibrated scores (n, outputs) float32."""
+        """Compute calibrated scores (n, outputs) float32 of features (n, dim) float32."""
         logits = features @ self.weights.T + self.bias
         return probabilities(logits, self.kind, self.temperature)
 
     def predict(self, features: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels features (n, dim) float32; `calibrate.decide` says what comes out."""
+        """Label features (n, dim) float32; returns what `calibrate.decide` does."""
         return decide(self.score(features), self.kind, self.thresholds)
 
 
@@ -70,18 +69,27 @@ def fit(
     validation: tuple[np.ndarray, Labels],
     encoder_fingerprint: str,
     classes: Sequence[str] | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    l2_grid: Sequence[float] = L2_GRID,
     source: dict[str, Any] | None = None,
     created_by: dict[str, Any] | None = None,
 ) -> Head:
-    """Fits a head on packed codes; same call, machine and number of threads: same head.
+    """Fit a head on packed codes. The same call, machine and number of threads give the same head.
 
-    bits (n, bits // 8) uint8; a label a row: a string (single), a list of strings (multi), a number
-    (regression); validation is such a pair. classes fixes the class order (default: sorted).
-    strengths are L2 penalties as in `linear.logistic_path`; the one kept has the best
-    calibrated log loss (single), micro F1 (multi) or RMSE (regression) on validation, the stronger
-    one of equals.
-    HeadError where rows, sizes or labels cannot be fitted, naming them.
+    Args:
+        bits: (n, bits // 8) uint8.
+        labels: a label a row: a string (single), a list of strings (multi) or a number (regression).
+        task: the name of the head.
+        kind: "single", "multi" or "regression".
+        validation: codes and labels that choose the penalty and calibrate the scores.
+        encoder_fingerprint: the encoder that made the codes.
+        classes: the order of the classes; default: sorted.
+        l2_grid: penalties as in `linear.logistic_path`. The one kept has the best calibrated log loss (single), micro
+            F1 (multi) or RMSE (regression) on validation rows, the stronger one of equals.
+        source: what the rows are, for the description of the head.
+        created_by: what fits the head, for its description.
+
+    Raises:
+        HeadError: rows, sizes or labels cannot be fitted; it names them.
     """
     check_names(task, encoder_fingerprint)
     for name, codes in (("training", bits), ("validation", validation[0])):
@@ -92,10 +100,10 @@ def fit(
             )
     problem = Problem.check(bits, labels, validation, kind, classes)
     signs, validation_signs = _to_signs(bits), _to_signs(validation[0])
-    strength, weights, bias = _best_on_validation(problem, signs, validation_signs, strengths)
+    l2, weights, bias = _best_on_validation(problem, signs, validation_signs, l2_grid)
     del signs
     integers, scale = quantize(weights)
-    logits = product_sums(validation[0], integers) * scale + bias
+    logits = matmul_sums(validation[0], integers).T * scale + bias
     temperature, thresholds = _calibrate(problem, logits)
     head = Head(
         task=task,
@@ -113,7 +121,7 @@ def fit(
     figures = evaluate(head, *validation)
     confused = ("confusion", "confusion_rows", "most_confused")
     figures = {name: value for name, value in figures.items() if name not in confused}
-    head.metrics.update(training_rows=len(bits), strength=strength, validation=figures)
+    head.metrics.update(training_rows=len(bits), l2=l2, validation=figures)
     return head
 
 
@@ -124,11 +132,14 @@ def fit_features(
     kind: Kind = "single",
     validation: tuple[np.ndarray, Labels],
     classes: Sequence[str] | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    l2_grid: Sequence[float] = L2_GRID,
 ) -> FloatHead:
-    """Fits the same model by the same procedure on features (n, dim) float32, standardised.
+    """Fit the same model by the same procedure on features (n, dim) float32, standardised.
 
-    The rest is as for `fit`; HeadError for NaN or infinity.
+    The arguments are those of `fit`.
+
+    Raises:
+        HeadError: as for `fit`, and for NaN or infinity.
     """
     import torch
 
@@ -141,18 +152,18 @@ def fit_features(
             raise HeadError(f"{name} features hold NaN or infinity")
     problem = Problem.check(features, labels, validation, kind, classes)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation
-    deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant, but for rounding
-    strength, weights, bias = _best_on_validation(
+    constant = features.max(axis=0) == features.min(axis=0)  # float32 sums of one value have a deviation above 0
+    deviation[constant | (deviation <= 1e-6 * np.abs(mean))] = 1  # constant except for rounding
+    l2, weights, bias = _best_on_validation(
         problem,
         torch.from_numpy((features - mean) / deviation),
         torch.from_numpy((validation[0] - mean) / deviation),
-        strengths,
+        l2_grid,
     )
     weights = weights / deviation
     bias = bias - weights @ mean
     temperature, thresholds = _calibrate(problem, validation[0] @ weights.T + bias)
-    return FloatHead(kind, problem.classes, weights, bias, temperature, thresholds, strength)
+    return FloatHead(kind, problem.classes, weights, bias, temperature, thresholds, l2)
 
 
 def _to_signs(codes: np.ndarray) -> torch.Tensor:
@@ -162,20 +173,20 @@ def _to_signs(codes: np.ndarray) -> torch.Tensor:
 
 
 def _best_on_validation(
-    problem: Problem, inputs: torch.Tensor, validation: torch.Tensor, strengths: Sequence[float]
+    problem: Problem, inputs: torch.Tensor, validation: torch.Tensor, l2_grid: Sequence[float]
 ) -> linear.Solution:
-    if not strengths or min(strengths) <= 0:
-        raise HeadError(f"strengths must be above 0, but are {tuple(strengths)}")
+    if not l2_grid or min(l2_grid) <= 0:
+        raise HeadError(f"penalties in l2_grid must be above 0, but are {tuple(l2_grid)}")
     if problem.kind == "regression":
-        path = linear.ridge_path(inputs, problem.training, strengths)
+        path = linear.ridge_path(inputs, problem.training, l2_grid)
     else:
-        path = linear.logistic_path(inputs, problem.training, len(problem.classes), strengths)
+        path = linear.logistic_path(inputs, problem.training, len(problem.classes), l2_grid)
     best, best_figure, worse = None, -np.inf, 0
     for solution in path:
         _, weights, bias = solution
         logits = validation.numpy() @ weights.T + bias
         if problem.kind == "single":
-            # Steadier than accuracy on few rows: held-out accuracy gains 0.2 points over 5 tasks.
+            # Less noisy than accuracy on few rows: held-out accuracy gains 0.2 points over 5 tasks.
             figure = -fit_temperature(logits, problem.validation, "single")[1]
         elif problem.kind == "multi":
             figure = fit_threshold(logits, problem.validation)[1]
@@ -188,7 +199,7 @@ def _best_on_validation(
             if worse == PATIENCE:
                 break
     if best is None:
-        raise HeadError("no head can be fitted: with every strength its figure on validation rows is no number")
+        raise HeadError("no head can be fitted: with every penalty its figure on validation rows is no number")
     return best
 
 

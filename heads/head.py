@@ -1,8 +1,8 @@
-"""Defines the head: integer weights that turn codes into the calibrated labels of one task.
+"""The head: integer weights that turn codes into the calibrated labels of one task.
 
-Weights lie on an integer grid small enough that their sums over a code are exact in float32 (see
-score.py), and all that follows is fixed arithmetic (see calibrate.py). So labels and scores are the
-same, byte for byte, for every batch size, number of threads, kernel and machine.
+Weights are integers small enough that their sums over a code are exact (see score.py). What follows is arithmetic in a
+fixed order (see calibrate.py). So labels and scores are the same bytes for every batch size, number of threads, kernel
+and machine.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from heads import score, storage
+from heads import storage
 from heads.calibrate import Kind, MultiLabels, SingleLabels, decide_logits, probabilities
-from heads.checks import check_parts
+from heads.checks import check_names, check_parts
 from heads.errors import HeadError
+from heads.score import ExactWeights
 
 CHUNK_ROWS = 8192
 NO_THRESHOLDS = np.empty(0, np.float32)
@@ -28,14 +29,27 @@ NO_THRESHOLDS = np.empty(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Labels codes of `bits` bits for one task.
+    """A linear model that labels codes for one task.
 
-    labels are in class order, empty for regression; a class is a row of weights (classes, bits)
-    int16 with its scale (classes,) and bias (classes,) float32; regression has one row. logit =
-    scale * (sum of the weights, + for a bit of 1, - for 0) + bias; the score is the softmax
-    (single) or sigmoid (multi) of logit / temperature. multi gives the labels whose score is at
-    least thresholds (classes,) float32. metrics, source and created_by are for people: JSON values
-    that leave the fingerprint as it is. HeadError where the parts do not fit each other.
+    The logit of a class is scale * (sum of its weights, + for a bit of 1, - for a bit of 0) + bias. The score is the
+    softmax (single) or sigmoid (multi) of logit / temperature.
+
+    Attributes:
+        task: the name of the task.
+        kind: "single", "multi" or "regression".
+        labels: in class order; empty for regression.
+        weights: (classes, bits) int16; regression has one row.
+        scale: (classes,) float32.
+        bias: (classes,) float32.
+        encoder_fingerprint: the encoder whose codes it reads.
+        temperature: divides the logits.
+        thresholds: (classes,) float32 for multi: a label is given if its score is at least its threshold. Else empty.
+        metrics: figures for people, as JSON values; not part of the fingerprint, nor are source and created_by.
+        source: what it was fitted on.
+        created_by: what fitted it.
+
+    Raises:
+        HeadError: the parts do not fit each other.
     """
 
     task: str
@@ -53,16 +67,25 @@ class Head:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
-        check_parts(self)
+        check_names(self.task, self.encoder_fingerprint)
+        check_parts(
+            self.kind,
+            self.labels,
+            weights=self.weights,
+            scale=self.scale,
+            bias=self.bias,
+            thresholds=self.thresholds,
+            temperature=self.temperature,
+        )
 
     @property
     def bits(self) -> int:
-        """Gives the number of bits of the codes that this head reads."""
+        """Return the number of bits of the codes that this head reads."""
         return self.weights.shape[1]
 
     @cached_property
     def fingerprint(self) -> str:
-        """Computes the hex SHA-256 over all that can change the output: not task or metrics."""
+        """Return the hex SHA-256 over all that can change the output; task and metrics cannot."""
         words = [storage.FORMAT, self.kind, self.labels, self.bits, self.encoder_fingerprint]
         digest = hashlib.sha256(json.dumps(words).encode())
         digest.update(np.array(self.temperature, "<f4").tobytes())
@@ -72,14 +95,15 @@ class Head:
         return digest.hexdigest()
 
     @cached_property
-    def _table(self) -> np.ndarray:
-        return score.byte_table(self.weights)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_table"}
+    def _exact_weights(self) -> ExactWeights:
+        return ExactWeights(self.weights)
 
     def check_encoder(self, fingerprint: str) -> None:
-        """Raises HeadError unless `fingerprint` is that of the encoder the head was fitted on."""
+        """Check that `fingerprint` is that of the encoder the head was fitted on.
+
+        Raises:
+            HeadError: it is another one.
+        """
         if fingerprint != self.encoder_fingerprint:
             fitted_on, found = self.encoder_fingerprint[:8], fingerprint[:8]
             raise HeadError(
@@ -88,7 +112,11 @@ class Head:
             )
 
     def check_codes(self, bits: np.ndarray) -> None:
-        """Raises HeadError unless `bits` are packed codes of this head's width."""
+        """Check that `bits` are packed codes of this head's width.
+
+        Raises:
+            HeadError: they have another shape or dtype.
+        """
         if bits.ndim != 2 or bits.dtype != np.uint8 or bits.shape[1] * 8 != self.bits:
             raise HeadError(
                 f"head {self.task!r} reads codes of shape (n, {self.bits // 8}) uint8, but got "
@@ -96,23 +124,24 @@ class Head:
             )
 
     def logits(self, bits: np.ndarray) -> np.ndarray:
-        """Computes the uncalibrated outputs of packed codes.
+        """Compute the uncalibrated outputs of packed codes.
 
-        bits (n, bits // 8) uint8, packed by numpy.packbits, gives (n, classes) float32, or (n, 1)
-        for regression. HeadError for another shape or dtype.
+        bits (n, bits // 8) uint8, packed by `numpy.packbits`, gives (n, classes) float32, or (n, 1) for regression.
+
+        Raises:
+            HeadError: the codes have another shape or dtype.
         """
         self.check_codes(bits)
-        return self.logits_of(score.sums(bits, self.weights, lambda: self._table))
+        return self.logits_of(self._exact_weights.sums(bits))
 
     def logits_of(self, sums: np.ndarray) -> np.ndarray:
-        """Turns sums of the integer weights over codes into logits: both (n, classes) float32."""
-        # Column by column in memory: whatever follows goes over all rows of one class at a time.
-        logits = np.multiply(sums.T, self.scale[:, None], order="C")
+        """Compute logits (n, classes) float32 from `ExactWeights.sums` (classes, n) float32."""
+        logits = sums * self.scale[:, None]
         logits += self.bias[:, None]
         return logits.T
 
     def score(self, bits: np.ndarray) -> np.ndarray:
-        """Computes calibrated probabilities, or the values of a regression.
+        """Compute calibrated probabilities, or the values of a regression.
 
         bits (n, bits // 8) uint8 gives (n, classes) float32, or (n, 1) for regression.
         """
@@ -123,14 +152,15 @@ class Head:
         return scores
 
     def predict(self, bits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels packed codes (n, bits // 8) uint8; `calibrate.decide` says what comes out."""
+        """Label packed codes (n, bits // 8) uint8; returns what `calibrate.decide` does."""
         return self.predict_from(self.logits(bits))
 
     def predict_from(self, logits: np.ndarray) -> SingleLabels | MultiLabels | np.ndarray:
-        """Labels codes by their logits (n, classes) float32, as `predict` does."""
+        """Label codes by their logits (n, classes) float32, as `predict` does."""
         return decide_logits(logits, self.kind, self.temperature, self.thresholds)
 
-    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the head by name, the description last."""
         description = {
             "task": self.task,
             "kind": self.kind,
@@ -144,23 +174,23 @@ class Head:
             "created_by": self.created_by,
         }
         names = ("weights", "scale", "bias", "thresholds")
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        return description, arrays
-
-    def files(self) -> dict[str, bytes]:
-        """Return the files of the head's folder by name; the description comes last."""
-        return storage.folder_files(*self._parts())
+        return storage.head_files(description, {name: np.ascontiguousarray(getattr(self, name)) for name in names})
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes head.json and weights.safetensors into `folder`; an earlier head is replaced."""
-        storage.write_folder(Path(folder), *self._parts())
+        """Write the files into `folder`; an earlier head there is replaced.
+
+        Raises:
+            HeadError: the folder holds something else, or cannot be written.
+        """
+        storage.HEAD_FOLDER.write(Path(folder), self.files())
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Head:
-        """Reads a head that `save` wrote.
+        """Read a head that `save` wrote.
 
-        HeadError where a file is missing or damaged, the format is newer than this version knows,
-        or the fingerprint of what was read is not the one in head.json.
+        Raises:
+            HeadError: a file is missing or damaged, the format is newer than this version knows, or the fingerprint of
+                what was read is not the one in head.json.
         """
         fields = ("task", "kind", "labels", "encoder_fingerprint", "temperature")
         notes = ("metrics", "source", "created_by")

@@ -1,4 +1,4 @@
-"""Turns labels as people write them into arrays, the same way for fitting and for measuring."""
+"""Turn labels as people write them into arrays, in the same way for fitting and for measuring."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from heads.errors import HeadError
 
 
 class Targets(NamedTuple):
-    """Labels as an array, and what of them lies outside the classes.
+    """Labels as an array, and which of them are outside the classes.
 
-    values: single (n,) int64, -1 for a label outside; multi (n, classes) bool; regression (n,)
-    float64. unseen counts each label outside; known (n,) bool tells which rows have none.
+    values: single (n,) int64, -1 for a label outside; multi (n, classes) bool; regression (n,) float64. unseen counts
+    each label outside. known (n,) bool is true for rows without one.
     """
 
     values: np.ndarray
@@ -26,16 +26,17 @@ class Targets(NamedTuple):
 
 
 def find_classes(labels: Sequence[Any], kind: Kind) -> tuple[str, ...]:
-    """Lists the distinct labels, sorted; none for regression."""
+    """Return the distinct labels, sorted; none for regression."""
     if kind == "regression":
         return ()
     return tuple(sorted({name for row in labels for name in _names(row, kind)}))
 
 
 def to_targets(labels: Sequence[Any], kind: Kind, classes: Sequence[str]) -> Targets:
-    """Encodes labels: a string (single), a list of strings (multi) or a number (regression) a row.
+    """Encode labels: a string (single), a list of strings (multi) or a number (regression) a row.
 
-    HeadError for a row that is not of its kind, and for NaN or infinity.
+    Raises:
+        HeadError: a row is not of its kind, or is NaN or infinity.
     """
     unseen: Counter[str] = Counter()
     known = np.ones(len(labels), bool)
@@ -61,7 +62,7 @@ def _names(row: Any, kind: Kind) -> set[str]:
         wanted, names = "a string", [row]
     else:
         wanted = "a list of strings"
-        names = row if isinstance(row, (list, tuple, set, frozenset, np.ndarray)) else [None]
+        names = list(row) if isinstance(row, (list, tuple, set, frozenset, np.ndarray)) else [None]
     if not all(isinstance(name, str) for name in names):
         raise HeadError(f"a label of kind {kind} must be {wanted}, but got {row!r}")
     return set(names)

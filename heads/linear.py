@@ -1,7 +1,7 @@
-"""Fits linear models along a path of L2 penalties, from the strongest to the weakest.
+"""Fit linear models along a path of L2 penalties, from the strongest to the weakest.
 
-Inputs are float32 tensors with columns of about unit variance: bits as -1 and +1, or standardised
-features. Knows nothing of codes, heads, validation or calibration.
+Inputs are float32 tensors with columns of about unit variance: bits as -1 and +1, or standardised features. Knows no
+codes, heads, validation or calibration.
 """
 
 from __future__ import annotations
@@ -14,20 +14,27 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-MOST_STEPS = 200
-Solution = tuple[float, np.ndarray, np.ndarray]  # strength, weights (outputs, dim), bias (outputs,)
+MAX_ITER = 200
+Solution = tuple[float, np.ndarray, np.ndarray]  # l2, weights (outputs, dim), bias (outputs,)
 
 
 def logistic_path(
-    inputs: torch.Tensor, targets: np.ndarray, classes: int, strengths: Sequence[float]
+    inputs: torch.Tensor, targets: np.ndarray, classes: int, l2_grid: Sequence[float]
 ) -> Iterator[Solution]:
-    """Fits logistic regressions, each started from the one before; deterministic.
+    """Fit logistic regressions, each started from the one before; deterministic.
 
-    inputs (n, dim) float32. targets (n,) int64 gives one multinomial model, (n, classes) bool one
-    model against the rest for each class. The loss is the mean over rows of the log loss (summed
-    over classes), plus strength / 2 times the sum of the squared weights; biases go free. So
-    strength is 1 / (n C) in scikit-learn's terms (half of that with two classes, where it has one
-    row of weights for two). Full-batch L-BFGS with a strong Wolfe line search.
+    The loss is the mean over rows of the log loss (summed over classes), plus l2 / 2 times the sum of the squared
+    weights. Biases are not penalised. So l2 is 1 / (n C) in scikit-learn's terms, and half of that with two classes,
+    where scikit-learn has one row of weights for two. The method is full-batch L-BFGS with a strong Wolfe line search.
+
+    Args:
+        inputs: (n, dim) float32.
+        targets: (n,) int64 gives one multinomial model; (n, classes) bool gives a binary model for each class.
+        classes: how many classes there are.
+        l2_grid: penalties, in any order.
+
+    Yields:
+        a solution a penalty.
     """
     import torch
     from torch.nn import functional
@@ -44,40 +51,47 @@ def logistic_path(
         weights = torch.zeros(classes, inputs.shape[1], requires_grad=True)
         bias = start.clone().requires_grad_()
 
-        for strength in sorted(strengths, reverse=True):
+        for l2 in sorted(l2_grid, reverse=True):
             optimizer = torch.optim.LBFGS(
                 [weights, bias],
-                max_iter=MOST_STEPS,
+                max_iter=MAX_ITER,
                 tolerance_grad=1e-5,
                 tolerance_change=1e-7,
                 line_search_fn="strong_wolfe",
             )
 
-            def loss_and_gradient(strength: float = strength, optimizer=optimizer) -> torch.Tensor:
+            def loss_and_gradient(l2: float = l2, optimizer: torch.optim.Optimizer = optimizer) -> torch.Tensor:
                 optimizer.zero_grad()
                 logits = functional.linear(inputs, weights, bias)
                 if multinomial:
                     loss = functional.cross_entropy(logits, truth)
                 else:
-                    # The mean over rows, and the sum over classes.
+                    # The mean over rows and the sum over classes.
                     loss = classes * functional.binary_cross_entropy_with_logits(logits, truth)
-                loss = loss + strength / 2 * weights.square().sum()
+                loss = loss + l2 / 2 * weights.square().sum()
                 loss.backward()
                 return loss.detach()
 
             optimizer.step(loss_and_gradient)
-            yield strength, weights.detach().numpy().copy(), bias.detach().numpy().copy()
+            yield l2, weights.detach().numpy().copy(), bias.detach().numpy().copy()
 
 
 def ridge_path(
     inputs: torch.Tensor,
     targets: np.ndarray,
-    strengths: Sequence[float],
+    l2_grid: Sequence[float],
 ) -> Iterator[Solution]:
-    """Fits ridge regressions, all from one eigendecomposition of the covariance.
+    """Fit ridge regressions, all from one eigendecomposition of the covariance.
 
-    inputs (n, dim) float32, targets (n,) float64. The loss is half the mean squared error plus
-    strength / 2 times the sum of the squared weights; the bias goes free.
+    The loss is half the mean squared error plus l2 / 2 times the sum of the squared weights. The bias is not penalised.
+
+    Args:
+        inputs: (n, dim) float32.
+        targets: (n,) float64.
+        l2_grid: penalties, in any order.
+
+    Yields:
+        a solution a penalty.
     """
     rows = len(targets)
     mean = inputs.double().mean(0).numpy() if rows < 4096 else inputs.mean(0).double().numpy()
@@ -86,7 +100,7 @@ def ridge_path(
     moments = (centred @ inputs.numpy()).astype(np.float64) / rows
     eigenvalues, vectors = np.linalg.eigh(covariance)
     projected = vectors.T @ moments
-    for strength in sorted(strengths, reverse=True):
-        weights = vectors @ (projected / (np.maximum(eigenvalues, 0) + strength))
+    for l2 in sorted(l2_grid, reverse=True):
+        weights = vectors @ (projected / (np.maximum(eigenvalues, 0) + l2))
         bias = targets.mean() - mean @ weights
-        yield strength, weights[None].astype(np.float32), np.array([bias], np.float32)
+        yield l2, weights[None].astype(np.float32), np.array([bias], np.float32)

@@ -1,4 +1,4 @@
-"""Computes figures of merit from arrays; pure NumPy, one formula a function."""
+"""Compute metrics from arrays, in NumPy."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ ECE_BINS = 15
 
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Computes the share of equal entries of two arrays (n,)."""
+    """Compute the share of equal entries of two arrays (n,)."""
     return float((truth == predicted).mean())
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts rows by class: truth and predicted (n,) int give (classes, classes), truth first."""
+    """Count rows by class: truth and predicted (n,) int give (classes, classes), truth first."""
     cells = np.bincount(truth * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)
 
 
 def macro_f1(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> float:
-    """Averages F1 over the classes that occur in the truth or among the predictions.
+    """Average F1 over the classes that occur in the truth or among the predictions.
 
     hits, predicted and actual (classes,) count right predictions, all predictions and true rows.
     """
@@ -28,13 +28,13 @@ def macro_f1(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> flo
 
 
 def micro_f1(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> float:
-    """Computes F1 over the counts of all classes added up; 0 where there is nothing to find."""
+    """Compute F1 over the counts of all classes added up; 0 where there is nothing to find."""
     total = predicted.sum() + actual.sum()
     return float(2 * hits.sum() / total) if total else 0.0
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Averages |confidence - share right| over 15 equal bins, each weighted by its rows.
+    """Average |confidence - share right| over 15 equal bins, each weighted by its rows.
 
     confidence (n,) in [0, 1], right (n,) bool. Guo et al., ICML 2017.
     """
@@ -44,19 +44,19 @@ def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> flo
 
 
 def pearson(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Computes the linear correlation of two arrays (n,); NaN where one of them is constant."""
+    """Compute the linear correlation of two arrays (n,); NaN where one of them is constant."""
     x, y = truth - truth.mean(dtype=np.float64), predicted - predicted.mean(dtype=np.float64)
     scale = np.sqrt((x * x).sum() * (y * y).sum())
     return float((x * y).sum() / scale) if scale > 0 else float("nan")
 
 
 def spearman(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Computes the correlation of the ranks of two arrays (n,); ties share their mean rank."""
+    """Compute the correlation of the ranks of two arrays (n,); ties share their mean rank."""
     return pearson(_ranks(truth), _ranks(predicted))
 
 
 def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Computes the root of the mean squared difference of two arrays (n,)."""
+    """Compute the root of the mean squared difference of two arrays (n,)."""
     return float(np.sqrt(np.square(truth.astype(np.float64) - predicted).mean()))
 
 

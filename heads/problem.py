@@ -1,4 +1,4 @@
-"""Checks labelled training and validation rows before anything is fitted on them."""
+"""Check labelled training and validation rows before anything is fitted on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ Labels = Sequence[Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """Holds the classes and the targets of both sets, as `labels.to_targets` gives their values."""
+    """The classes, and the targets of both sets.
+
+    Attributes:
+        kind: "single", "multi" or "regression".
+        classes: the labels, in class order.
+        training: the values of `labels.to_targets` for the training rows.
+        validation: the same for the validation rows.
+    """
 
     kind: Kind
     classes: tuple[str, ...]
@@ -33,7 +40,11 @@ class Problem:
         kind: Kind,
         classes: Sequence[str] | None,
     ) -> Problem:
-        """Checks both sets and encodes their labels; HeadError names what cannot be fitted."""
+        """Check both sets and encode their labels.
+
+        Raises:
+            HeadError: names what cannot be fitted.
+        """
         if kind not in KINDS:
             raise HeadError(f"kind {kind!r} is none of {', '.join(KINDS)}")
         for name, rows, its_labels in (("training", inputs, labels), ("validation", *validation)):

@@ -1,13 +1,13 @@
-"""Makes a head from prompts that name its labels, without a labelled row.
+"""Make a head from prompts that name its labels, without labelled rows.
 
-A class's weights are the features of its prompts, against those of the other classes. Features and codes come from one
-encoder, so a text's bits agree most with the prompts that mean the same. Where there are texts without labels, weights
-are multiplied by the square root of their bits' covariance: a direction in which texts hardly differ says nothing
-about them. (The inverse of that, which discriminant analysis would take, took every task down towards chance: what a
-prompt has in the directions of little variance is mostly its own wording.)
+The weights of a class are the features of its prompts, less those of the other classes. Features and codes come from
+one encoder, so the bits of a text agree most with prompts of the same meaning. If texts without labels are given, the
+weights are multiplied by the square root of the covariance of their bits: directions in which texts hardly differ then
+count little. Discriminant analysis would take the inverse of the covariance. It brought every task close to chance:
+what a prompt has in the directions of little variance is mostly its own wording.
 
-Accuracy in %, the untrained base's layers 4 to 6, 500 validation rows a task (374 of tweet_emotion), on which the root and
-the templates were chosen; descriptions are one or two sentences a label, 1,000 texts without labels:
+Accuracy in %, the untrained base's layers 4 to 6, 500 validation rows a task (374 of tweet_emotion), on which the root
+and the templates were chosen. Descriptions are one or two sentences a label; 1,000 texts are without labels:
 
                                    ag_news   trec   sst2   tweet_emotion
     the most frequent class           26.0   23.2   50.4            42.8
@@ -30,13 +30,13 @@ from heads.head import Head
 from heads.score import quantize
 
 TEMPLATES = ("This text is about {}.", "This text is {}.", "This text expresses {}.")
-FEWEST_UNLABELLED = 64
+MIN_UNLABELLED_TEXTS = 64
 # Spread of logits of unit weights where no texts tell it: about what the default encoder has on four tasks.
-USUAL_SPREAD_PER_ROOT_BIT = 0.08
+DEFAULT_SPREAD_PER_ROOT_BIT = 0.08
 
 
 def prompts(label: str, descriptions: Sequence[str] = (), templates: Sequence[str] = TEMPLATES) -> list[str]:
-    """Writes the prompts of one label: its descriptions as they stand, or its name put into templates."""
+    """Return the prompts of one label: its descriptions unchanged, or its name put into templates."""
     if descriptions:
         return list(descriptions)
     words = " ".join(label.lower().replace("_", " ").replace("/", " ").split())
@@ -53,11 +53,21 @@ def make(
     source: dict[str, Any] | None = None,
     created_by: dict[str, Any] | None = None,
 ) -> Head:
-    """Makes a single-label head from the features of each label's prompts.
+    """Make a single-label head from the features of each label's prompts.
 
-    features hold, a label, (prompts, bits) float32: what the encoder's thresholds cut, less the thresholds. unlabelled
-    (n, bits // 8) uint8 are codes of texts of the kind to be labelled. Scores are guesses at probabilities: nothing
-    was there to calibrate them on, and the metrics say so. HeadError for what cannot make a head.
+    Its scores are not calibrated, because there are no labelled rows; the metrics say so.
+
+    Args:
+        features: for each label (prompts, bits) float32: the features less the thresholds of the encoder.
+        labels: the labels, in class order.
+        task: the name of the head.
+        encoder_fingerprint: the encoder that made the features.
+        unlabelled: (n, bits // 8) uint8, codes of texts of the kind to be labelled.
+        source: what the prompts are, for the description of the head.
+        created_by: what makes the head, for its description.
+
+    Raises:
+        HeadError: these cannot make a head.
     """
     check_names(task, encoder_fingerprint)
     if len(labels) < 2 or len(set(labels)) < len(labels) or len(features) != len(labels):
@@ -66,15 +76,15 @@ def make(
     weights -= weights.mean(axis=0)
     bits = weights.shape[1]
     bias = np.zeros(len(labels))
-    spread = USUAL_SPREAD_PER_ROOT_BIT * bits**0.5
+    spread = DEFAULT_SPREAD_PER_ROOT_BIT * bits**0.5
     if unlabelled is None:
         weights = _unit(weights, labels)
     else:
         signs = _signs(unlabelled, bits)
         weights = _unit(root_covariance_product(weights, signs), labels)
         logits = signs @ weights.T
-        # Half of what would make all classes alike on average: none of it lets a class whose prompts lie in a crowded
-        # place win too often, all of it takes the classes for equally frequent.
+        # Half of the shift that makes the mean logits of all classes equal. Without it, a class whose prompts are close
+        # to most texts wins too often; the whole shift would assume that classes are equally frequent.
         bias = -logits.mean(axis=0) / 2
         logits -= logits.mean(axis=1, keepdims=True)
         spread = float((logits - logits.mean(axis=0)).std())
@@ -101,16 +111,20 @@ def make(
 
 
 def root_covariance_product(weights: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Multiplies weights (classes, bits) float64 by the square root of the covariance of signs (n, bits)."""
+    """Multiply weights (classes, bits) float64 by the square root of the covariance of signs (n, bits)."""
     centred = signs - signs.mean(axis=0)
     values, axes = np.linalg.eigh(centred.T @ centred / len(signs))
     return weights @ axes * np.sqrt(np.maximum(values, 0)) @ axes.T
 
 
 def check_unlabelled(texts: int) -> None:
-    """Raises HeadError where there are too few texts without labels: to be asked before they are encoded."""
-    if texts < FEWEST_UNLABELLED:
-        raise HeadError(f"{texts} unlabelled texts are too few; give {FEWEST_UNLABELLED} or more, or none")
+    """Check, before they are encoded, that there are enough texts without labels.
+
+    Raises:
+        HeadError: there are too few.
+    """
+    if texts < MIN_UNLABELLED_TEXTS:
+        raise HeadError(f"{texts} unlabelled texts are too few; give {MIN_UNLABELLED_TEXTS} or more, or none")
 
 
 def _signs(codes: np.ndarray, bits: int) -> np.ndarray:

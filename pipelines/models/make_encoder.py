@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from encoder import Bundle
-from encoder.bundle_folder import check_free
+from encoder.bundle import ENCODER_FOLDER
 from pipelines.cli import main_of
 from pipelines.models.bundle_options import bundle_settings, parse_make_encoder
 from pipelines.models.labelled import sample_texts
@@ -22,7 +22,7 @@ def run(argv: Sequence[str]) -> Bundle:
     """Make a bundle, write its folder, return it."""
     options = parse_make_encoder(argv)
     check_path("--output", options.output)
-    check_free(Path(options.output))
+    ENCODER_FOLDER.check_free(Path(options.output))
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.make import make  # loads torch: only once the files are known to be good
 

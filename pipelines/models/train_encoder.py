@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoder import Bundle
-from encoder.bundle_folder import check_free, check_writable
+from encoder import Bundle, EncoderError
+from encoder.bundle import ENCODER_FOLDER
+from encoder.model_folder import check_writable
 from encoder.training.tasks import Task
 from pipelines.cli import main_of
 from pipelines.models.bundle_options import bundle_settings
@@ -34,9 +35,9 @@ def run(argv: Sequence[str]) -> Bundle:
         check_path(f"--{name}", path)
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
-    check_free(output)
+    ENCODER_FOLDER.check_free(output)
     checkpoint_folder = output.with_name(f"{output.name}.training")
-    check_writable(checkpoint_folder)
+    check_writable(checkpoint_folder, EncoderError)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]
     for task in tasks:
         kind = task.kind if task.kind == "regression" else f"{task.kind}, {len(task.classes)} classes"

@@ -1,4 +1,4 @@
-"""Makes small heads and learnable codes for the tests of heads."""
+"""Small heads and learnable codes for the tests of heads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ KINDS = tuple(LABELS)
 
 
 def random_codes(rows: int, bits: int = 256, seed: int = 0) -> np.ndarray:
-    """Makes codes (rows, bits // 8) uint8."""
+    """Return random codes (rows, bits // 8) uint8."""
     return np.random.default_rng(seed).integers(0, 256, (rows, bits // 8), np.uint8)
 
 
 def make_head(kind: str = "single", bits: int = 256, seed: int = 1, **parts) -> Head:
-    """Makes a head of three labels, or of none, with random weights over the whole grid."""
+    """Return a head of three labels, or of none, with random weights over the whole range."""
     rng = np.random.default_rng(seed)
     outputs = len(LABELS[kind]) or 1
     limit = weight_limit(bits)
@@ -38,7 +38,7 @@ def make_head(kind: str = "single", bits: int = 256, seed: int = 1, **parts) -> 
 
 
 def labelled_codes(kind: str, rows: int, seed: int = 0, bits: int = 64, noise: float = 2.0):
-    """Draws codes and the labels that a hidden linear model, with noise, gives them."""
+    """Return random codes and the labels that a hidden linear model with noise gives them."""
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1.0, 1.0], (rows, bits))
     hidden = np.random.default_rng(99).standard_normal((bits, 3))

@@ -10,9 +10,10 @@ from heads.calibrate import KINDS, decide, decide_logits, probabilities
 from tests.heads.data import make_head, random_codes
 
 
-@pytest.mark.parametrize("table", [True, False])
-def test_heads_scored_together_give_the_same_bytes_as_alone(table, monkeypatch):
-    monkeypatch.setattr(score, "table_pays", lambda classes, bits: table)
+@pytest.mark.parametrize("kernel", ["matmul", "lookup_table", "int8"])
+def test_heads_scored_together_give_the_same_bytes_as_alone(kernel, monkeypatch):
+    monkeypatch.setattr(score, "prefer_int8", lambda: kernel == "int8" and score.has_int8_instructions())
+    monkeypatch.setattr(score, "prefer_lookup_table", lambda classes, bits: kernel == "lookup_table")
     heads = [make_head(kind, bits=64) for kind in KINDS]
     codes = random_codes(300, 64)
     together = HeadBank(heads).logits(codes)
@@ -21,14 +22,15 @@ def test_heads_scored_together_give_the_same_bytes_as_alone(table, monkeypatch):
         assert logits.tobytes() == head.logits(codes).tobytes()
 
 
-def test_heads_whose_classes_fit_no_table_together_are_scored_in_groups(monkeypatch):
+def test_heads_whose_classes_fit_no_table_together_give_the_same_bytes(monkeypatch):
     heads = [make_head(kind, bits=64) for kind in KINDS]
     most = max(len(head.weights) for head in heads)
-    monkeypatch.setattr(score, "LARGEST_TABLE_BYTES", 64 * 32 * 4 * most)
-    bank = HeadBank(heads)
-    assert len(bank._groups) > 1
+    monkeypatch.setattr(score, "prefer_int8", lambda: False)
+    monkeypatch.setattr(score, "MAX_TABLE_BYTES", 64 * 32 * 4 * most)
+    assert score.prefer_lookup_table(most, 64)
     codes = random_codes(50, 64)
-    assert [logits.tobytes() for logits in bank.logits(codes)] == [head.logits(codes).tobytes() for head in heads]
+    alone = [head.logits(codes).tobytes() for head in heads]
+    assert [logits.tobytes() for logits in HeadBank(heads).logits(codes)] == alone
 
 
 def test_heads_of_two_encoders_are_refused_together():

@@ -25,7 +25,7 @@ def test_a_bundled_head_fits_the_bundled_encoder_and_tells_where_it_is_from(task
     head.check_encoder(encoder.describe("default").fingerprint)
     assert head.source["data"]
     assert head.source["from"]
-    assert {"training_rows", "strength", "test", "test_float"} <= head.metrics.keys()
+    assert {"training_rows", "l2", "test", "test_float"} <= head.metrics.keys()
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -50,7 +50,7 @@ def test_calibration_lowers_the_calibration_error():
         task="mood",
         encoder_fingerprint=ENCODER,
         validation=labelled_codes("single", 1000, seed=1),
-        strengths=[0.001],
+        l2_grid=[0.001],
     )
     raw = replace(head, temperature=1.0)
     name = "expected_calibration_error"

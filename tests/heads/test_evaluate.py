@@ -18,7 +18,7 @@ GIVEN, WANTED = RNG.random((200, 6)) > 0.7, RNG.random((200, 6)) > 0.8
 
 @dataclass
 class Fixed:
-    """Scores whatever it is told, in place of a head."""
+    """A stand-in for a head that returns given scores."""
 
     kind: str
     labels: tuple[str, ...]

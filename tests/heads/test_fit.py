@@ -81,7 +81,7 @@ def test_classes_fixes_the_order():
     assert np.mean([a == b for a, b in zip(names, agree)]) > 0.95
 
 
-def test_weaker_strengths_are_not_tried_once_validation_worsens(monkeypatch):
+def test_weaker_penalties_are_not_tried_once_validation_worsens(monkeypatch):
     tried = []
     path = linear.logistic_path
 
@@ -93,7 +93,7 @@ def test_weaker_strengths_are_not_tried_once_validation_worsens(monkeypatch):
     monkeypatch.setattr(linear, "logistic_path", watched)
     head = fitted("single", rows=3000)
     assert tried[-1] > 0.001
-    assert head.metrics["strength"] == tried[-3]
+    assert head.metrics["l2"] == tried[-3]
 
 
 def test_single_logistic_agrees_with_scikit_learn():
@@ -120,13 +120,13 @@ def test_multi_logistic_agrees_with_scikit_learn_one_against_the_rest():
         np.testing.assert_allclose(bias[column], reference.intercept_[0], atol=2e-3)
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.01])
-def test_ridge_agrees_with_scikit_learn(strength):
+@pytest.mark.parametrize("l2", [1.0, 0.01])
+def test_ridge_agrees_with_scikit_learn(l2):
     linear_model = pytest.importorskip("sklearn.linear_model")
     codes, labels = labelled_codes("regression", 500)
     x, y = signs(codes), np.array(labels)
-    reference = linear_model.Ridge(alpha=500 * strength).fit(x.astype(np.float64), y)
-    [(_, weights, bias)] = linear.ridge_path(torch.from_numpy(x), y, [strength])
+    reference = linear_model.Ridge(alpha=500 * l2).fit(x.astype(np.float64), y)
+    [(_, weights, bias)] = linear.ridge_path(torch.from_numpy(x), y, [l2])
     np.testing.assert_allclose(weights[0], reference.coef_, atol=1e-5)
     np.testing.assert_allclose(bias[0], reference.intercept_, atol=1e-5)
 
@@ -135,9 +135,9 @@ def test_path_warm_started_ends_where_a_cold_start_ends():
     codes, labels = labelled_codes("single", 500)
     x = torch.from_numpy(signs(codes))
     y = np.array([LABELS["single"].index(name) for name in labels])
-    *_, (strength, warm, _) = linear.logistic_path(x, y, 3, [0.01, 1.0, 0.1])
+    *_, (l2, warm, _) = linear.logistic_path(x, y, 3, [0.01, 1.0, 0.1])
     [(_, cold, _)] = linear.logistic_path(x, y, 3, [0.01])
-    assert strength == 0.01
+    assert l2 == 0.01
     np.testing.assert_allclose(warm, cold, atol=5e-3)
 
 
@@ -193,8 +193,8 @@ def refuse(message, codes=None, labels=None, validation=None, function=fit, **se
         ("must be a finite number, but got nan", {"kind": "regression", "labels": [np.nan] * 30}),
         ("must be a finite number, but got 'fair'", {"kind": "regression"}),
         (r"training codes must be .* uint8.* got \(30, 64\) float32", {"codes": "floats"}),
-        ("strengths must be above 0", {"strengths": [1.0, 0.0]}),
-        ("strengths must be above 0", {"strengths": []}),
+        ("penalties in l2_grid must be above 0", {"l2_grid": [1.0, 0.0]}),
+        ("penalties in l2_grid must be above 0", {"l2_grid": []}),
         ("task name 'A B' does not match", {"task": "A B"}),
         ("'abc' is not 64 hex digits", {"encoder_fingerprint": "abc"}),
     ],

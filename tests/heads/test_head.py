@@ -142,7 +142,7 @@ def test_no_rows_give_no_labels(kind):
         assert predicted.offsets.tolist() == [0]
 
 
-def test_head_pickles_without_its_table():
+def test_head_pickles_without_what_its_kernel_derives():
     head, codes = make_head(bits=1152), random_codes(4, 1152)
     before = len(pickle.dumps(head))
     wanted = head.score(codes)

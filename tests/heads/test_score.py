@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from tests.heads.data import KINDS, make_head, random_codes
 
 @pytest.fixture
 def threads():
-    """Puts torch's number of threads back after the test."""
+    """Restore torch's number of threads after the test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -22,27 +25,48 @@ def exact_sums(codes, weights):
     return signs @ weights.T.astype(np.int64)
 
 
+int8 = pytest.param(
+    "int8", marks=pytest.mark.skipif(not score.has_int8_instructions(), reason="the processor has neither VNNI nor AMX")
+)
+KERNELS = ("matmul", "lookup_table", int8)
+
+
+def sums_by(kernel, codes, weights):
+    if kernel == "matmul":
+        return score.matmul_sums(codes, weights)
+    if kernel == "lookup_table":
+        return score.lookup_table_sums(codes, score.lookup_table(weights))
+    return score.int8_sums(codes, score.int8_digits(weights), weights)
+
+
+def choose(kernel, monkeypatch):
+    """Make every head take one kernel."""
+    monkeypatch.setattr(score, "prefer_int8", lambda: kernel == "int8")
+    monkeypatch.setattr(score, "prefer_lookup_table", lambda classes, bits: kernel == "lookup_table")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("bits", [8, 64, 1024, 1152, 4096])
 @pytest.mark.parametrize("classes", [1, 2, 7, 44])
-def test_both_kernels_give_the_exact_integer_sums(bits, classes):
+def test_every_kernel_gives_the_exact_integer_sums(kernel, bits, classes):
     limit = score.weight_limit(bits)
     rng = np.random.default_rng(bits + classes)
     weights = rng.integers(-limit, limit + 1, (classes, bits)).astype(np.int16)
     codes = random_codes(50, bits)
-    wanted = exact_sums(codes, weights)
-    assert np.array_equal(score.product_sums(codes, weights), wanted)
-    assert np.array_equal(score.table_sums(codes, score.byte_table(weights)), wanted)
+    sums = sums_by(kernel, codes, weights)
+    assert sums.dtype == np.float32
+    assert np.array_equal(sums.T, exact_sums(codes, weights))
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("bits", [8, 512, 520, 1152, 8192, 2**16])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_sums_stay_exact_with_every_weight_at_the_limit(bits, sign):
+def test_sums_stay_exact_with_every_weight_at_the_limit(kernel, bits, sign):
     weights = np.full((2, bits), sign * score.weight_limit(bits), np.int16)
     codes = np.stack([np.zeros(bits // 8, np.uint8), np.full(bits // 8, 255, np.uint8)])
     wanted = exact_sums(codes, weights)
     assert np.abs(wanted).max() < 2**24
-    assert np.array_equal(score.product_sums(codes, weights), wanted)
-    assert np.array_equal(score.table_sums(codes, score.byte_table(weights)), wanted)
+    assert np.array_equal(sums_by(kernel, codes, weights).T, wanted)
 
 
 def test_weight_limit_is_the_largest_that_stays_below_two_to_the_24th():
@@ -51,26 +75,67 @@ def test_weight_limit_is_the_largest_that_stays_below_two_to_the_24th():
     assert score.weight_limit(8) == 32767
 
 
-def test_first_bit_of_a_byte_is_its_highest_as_packbits_has_it():
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_first_bit_of_a_byte_is_its_highest_as_packbits_has_it(kernel):
     weights = np.zeros((1, 16), np.int16)
     weights[0, 8] = 5
     codes = np.packbits(np.eye(16, dtype=np.uint8), axis=1)
-    sums = score.product_sums(codes, weights)
-    assert sums[:, 0].tolist() == [5 if i == 8 else -5 for i in range(16)]
+    assert sums_by(kernel, codes, weights)[0].tolist() == [5 if i == 8 else -5 for i in range(16)]
 
 
-def test_kernels_cross_chunk_borders():
-    rows = 2 * max(score.CHUNK_ROWS, score.TABLE_CHUNK_ROWS) + 3
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 700])
+def test_kernels_cross_chunk_borders(kernel, rows, monkeypatch):
+    monkeypatch.setattr(score, "CHUNK_BYTES", 1)  # 64 rows, the least
+    monkeypatch.setattr(score, "TABLE_CHUNK_ROWS", 64)
     codes, head = random_codes(rows, 64), make_head(bits=64)
-    table = score.byte_table(head.weights)
-    wanted = exact_sums(codes, head.weights)
-    assert np.array_equal(score.product_sums(codes, head.weights), wanted)
-    assert np.array_equal(score.table_sums(codes, table), wanted)
+    assert np.array_equal(sums_by(kernel, codes, head.weights).T, exact_sums(codes, head.weights))
 
 
-def test_table_is_left_where_it_would_be_too_large():
-    assert score.table_pays(44, 1152)
-    assert not score.table_pays(5000, 4096)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_read_codes_that_are_not_contiguous(kernel):
+    codes, head = random_codes(200, 128)[::2, ::2], make_head(bits=64)
+    assert np.array_equal(sums_by(kernel, codes, head.weights).T, exact_sums(codes, head.weights))
+
+
+@pytest.mark.parametrize("largest", [0, 1, 127, 128, 6241, 32639, 32640, 32767])
+def test_digits_add_up_to_the_weights_and_are_as_few_as_can_be(largest):
+    weights = np.array([[-largest, largest, 0, largest // 2, 1 - largest]], np.int16)
+    digits = score.int8_digits(weights)
+    assert digits.dtype == np.int8
+    assert np.array_equal(sum(digit.astype(int) * 256**i for i, digit in enumerate(digits)), weights)
+    assert len(digits) == (1 if largest < 128 else 2 if largest < 32640 else 3)
+
+
+def test_a_table_that_is_too_large_for_the_caches_is_not_preferred():
+    assert score.prefer_lookup_table(44, 1152)
+    assert not score.prefer_lookup_table(5000, 4096)
+
+
+def test_a_process_without_torch_scores_without_importing_it():
+    program = (
+        "import sys, numpy as np; from tests.heads.data import *; make_head().score(random_codes(9)); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def saturating_product(left, right):
+    """Multiply as processors without VNNI do: the sum of two products is cut to 16 bits."""
+    pairs = left.int()[:, :, None].mul(right.int()).unflatten(1, (-1, 2)).sum(dim=2)
+    return pairs.clamp(-(2**15), 2**15 - 1).sum(dim=1).int()
+
+
+@pytest.mark.parametrize("missing", ["_is_vnni_supported", "_int_mm", "mkldnn", "exact"])
+def test_int8_is_not_preferred_where_it_is_absent_or_slow_or_inexact(missing, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: missing != "_is_vnni_supported", raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: missing != "mkldnn")
+    if missing == "_int_mm":
+        monkeypatch.delattr(torch, "_int_mm")
+    elif missing == "exact":
+        monkeypatch.setattr(torch, "_int_mm", saturating_product, raising=False)
+    assert not score.has_int8_instructions.__wrapped__()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,12 +158,13 @@ def test_scores_are_the_same_bytes_with_one_thread_and_two(kind, threads):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_the_same_bytes_by_either_kernel(kind, monkeypatch):
+def test_scores_are_the_same_bytes_by_every_kernel(kind, monkeypatch):
     head, codes = make_head(kind), random_codes(100)
-    monkeypatch.setattr(score, "table_pays", lambda classes, bits: True)
-    by_table = head.score(codes).tobytes()
-    monkeypatch.setattr(score, "table_pays", lambda classes, bits: False)
-    assert head.score(codes).tobytes() == by_table
+    found = set()
+    for kernel in ("matmul", "lookup_table", *(["int8"] if score.has_int8_instructions() else [])):
+        choose(kernel, monkeypatch)
+        found.add(head.score(codes).tobytes())
+    assert len(found) == 1
 
 
 def test_scores_cross_the_chunk_border_of_the_head(monkeypatch):

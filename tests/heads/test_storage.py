@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -77,6 +78,51 @@ def test_save_that_fails_leaves_the_older_head(tmp_path):
         make_head("multi", metrics={"oops": object()}).save(folder)
     assert Head.read(folder).kind == "single"
     assert [p.name for p in tmp_path.iterdir()] == ["mood"]
+
+
+def test_a_full_disk_leaves_the_older_head(tmp_path, largest_file):
+    folder = saved(tmp_path)
+    before = Head.read(folder).fingerprint
+    with largest_file(1024), pytest.raises(HeadError, match="mood cannot be written: File too large"):
+        make_head("multi").save(folder)
+    assert Head.read(folder).fingerprint == before
+    assert sorted(p.name for p in folder.iterdir()) == ["head.json", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("moment", range(2))
+def test_what_a_killed_save_left_is_no_head_and_is_written_again(tmp_path, monkeypatch, moment, older):
+    folder, head = tmp_path / "mood", make_head("multi")
+    if older:
+        make_head().save(folder)
+    renames = []
+
+    def killed(path, to):
+        if len(renames) == moment:
+            raise KeyboardInterrupt
+        renames.append(to)
+        os.replace(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            head.save(folder)
+    if older and moment == 0:
+        assert Head.read(folder).fingerprint == make_head().fingerprint
+    else:
+        with pytest.raises(HeadError, match="is damaged" if older else "no head in"):
+            Head.read(folder)
+    heads.check_new("mood", folder)
+    head.save(folder)
+    assert Head.read(folder).fingerprint == head.fingerprint
+    assert sorted(p.name for p in folder.iterdir()) == ["head.json", "weights.safetensors"]
+
+
+def test_other_files_beside_a_head_are_kept(tmp_path):
+    folder = saved(tmp_path)
+    (folder / "README.md").write_text("a card")
+    make_head("multi").save(folder)
+    assert (folder / "README.md").read_text() == "a card"
 
 
 def test_newer_format_is_refused(tmp_path):

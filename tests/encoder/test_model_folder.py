@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from encoder import EncoderError, bundle_folder
-from encoder.bundle import read
+from encoder import EncoderError
+from encoder.bundle import ENCODER_FOLDER, read
 from tests.encoder.labelled import quick
 
 FILES = {"parameters.safetensors": b"1" * 3000, "adapter.safetensors": b"2" * 9000, "encoder.json": b"{}"}
@@ -17,9 +17,9 @@ def content(folder) -> dict[str, bytes]:
 
 def test_a_write_that_fails_leaves_no_folder(tmp_path, largest_file):
     with largest_file(4096), pytest.raises(EncoderError, match="mine cannot be written: File too large"):
-        bundle_folder.write(tmp_path / "mine", FILES)
+        ENCODER_FOLDER.write(tmp_path / "mine", FILES)
     assert not list(tmp_path.iterdir())
-    bundle_folder.write(tmp_path / "mine", FILES)
+    ENCODER_FOLDER.write(tmp_path / "mine", FILES)
     assert content(tmp_path / "mine") == FILES
 
 
@@ -29,12 +29,12 @@ def test_a_write_that_fails_leaves_the_bundle_that_was_there(tmp_path, largest_f
     for name, part in before.items():
         (tmp_path / "mine" / name).write_bytes(part)
     with largest_file(4096), pytest.raises(EncoderError, match="cannot be written"):
-        bundle_folder.write(tmp_path / "mine", FILES)
+        ENCODER_FOLDER.write(tmp_path / "mine", FILES)
     assert content(tmp_path / "mine") == before
-    bundle_folder.write(tmp_path / "mine", FILES)
+    ENCODER_FOLDER.write(tmp_path / "mine", FILES)
     assert content(tmp_path / "mine") == before | FILES
     less = {name: part for name, part in FILES.items() if not name.startswith("adapter")}
-    bundle_folder.write(tmp_path / "mine", less)
+    ENCODER_FOLDER.write(tmp_path / "mine", less)
     assert content(tmp_path / "mine") == {"README.md": b"a card"} | less
 
 
