@@ -8,6 +8,7 @@ a line, and `transforms.ReadPlan` brings it into the pipeline; so the job's grap
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -19,8 +20,8 @@ from typing import Any
 from transforms.blocks import ReadOptions, UnitError
 from transforms.filesystem import files
 from transforms.layout import Listing, shard_key, shard_path_key
-from transforms.readers.formats import Format, byte_ranges, detect
-from transforms.readers.read_parquet import parquet_ranges
+from transforms.readers.formats import Format, detect
+from transforms.readers.records import unit_ranges
 
 _log = logging.getLogger(__name__)
 _GLOB = re.compile(r"[*?\[{]")
@@ -186,28 +187,22 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions,
                 raise InputError(f"--input {file.path} cannot be read: permission denied")
             relative = _relative(file.path, input_root)
             try:
-                form = detect(file.path, options.format)
+                form = detect(file.path, options.format, options.encoding)
             except ValueError as error:
                 raise InputError(f"--input {error}; leave it out, or say with --format what it holds") from None
-            key = shard_key(relative, file.size_bytes, str(file.stamp), _reading(form, options))
+            key = shard_key(relative, file.size_bytes, str(file.stamp), options.key_fields(form.kind))
             found[file.path] = Shard(file.path, relative, file.size_bytes, file.stamp, form, key)
     return sorted(found.values(), key=lambda shard: shard.path)
 
 
 def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:
-    """Cut a shard into (start, stop, source bytes) of its units; opens Parquet shards for their footer.
+    """Cut a shard into (start, stop, source bytes) of its units; opens Parquet and Arrow shards for their footer.
 
     Raises:
         UnitError, OSError: the shard's footer cannot be read.
     """
-    if shard.format.kind == "parquet":
-        if shard.format.compression:
-            raise UnitError("a compressed Parquet shard cannot be read: decompress the file", "unsupported_format")
-        with files.open_raw(shard.path) as file:
-            return parquet_ranges(file, unit_bytes)
-    if shard.format.splittable:
-        return [(start, stop, stop - start) for start, stop in byte_ranges(shard.size_bytes, unit_bytes)]
-    return [(0, shard.size_bytes, shard.size_bytes)]
+    open_raw = functools.partial(files.open_raw, shard.path)
+    return unit_ranges(open_raw, shard.format, shard.size_bytes, unit_bytes)
 
 
 def plan(shards: list[Shard], codes: Listing, labels: dict[str, Listing], unit_bytes: int) -> Plan:
@@ -286,12 +281,6 @@ def _relative(path: str, root: str) -> str:
     relative = path[len(prefix) :] if root and path.startswith(prefix) else path
     # A name that is not UTF-8 must still make ids that are.
     return relative.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _reading(form: Format, options: ReadOptions) -> dict[str, Any]:
-    """Return the options that decide what is read from a shard of this format."""
-    fields = {} if form.kind == "text" else {"text_field": options.text_field, "id_field": options.id_field}
-    return {"kind": form.kind, "max_text_bytes": options.max_text_bytes, **fields}
 
 
 def _try(function: Callable, *args: Any) -> tuple[Any, str | None]:

@@ -30,7 +30,7 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
         functools.partial(files.open_raw, unit.path),
         unit.path,
         unit.relative_path,
-        detect(unit.path, options.format),
+        detect(unit.path, options.format, options.encoding),
         (unit.start, unit.stop),
         options,
         limits,
