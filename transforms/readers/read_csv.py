@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import operator
 from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -37,8 +36,7 @@ def read_csv_rows(
         return
     if isinstance(columns, CsvReject):
         raise UnitError(f"the header cannot be read: {columns.reason}: {columns.detail}", "corrupt_header")
-    take_text = operator.itemgetter(*(find_column(columns, name) for name in options.text_field))
-    is_joined = len(options.text_field) > 1
+    text_column, *more_columns = [find_column(columns, name) for name in options.text_field]
     id_column = None if options.id_field is None else find_column(columns, options.id_field)
 
     rows: list[tuple] = []
@@ -48,7 +46,9 @@ def read_csv_rows(
         if isinstance(record, CsvReject):
             reason, detail = record
         elif len(record) == len(columns):
-            text = "\n".join(filter(None, take_text(record))) if is_joined else take_text(record)
+            text = record[text_column]
+            if more_columns:
+                text = "\n".join(filter(None, [text, *(record[column] for column in more_columns)]))
             row_id = None if id_column is None else record[id_column] or None
             held_chars += len(text)
         elif record:

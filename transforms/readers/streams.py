@@ -192,4 +192,4 @@ class _PrefixedStream(io.RawIOBase):
             return self._file.read(size)
         chunk = self._beginning if size < 0 else self._beginning[:size]
         self._beginning = self._beginning[len(chunk) :]
-        return chunk + self._file.read() if size < 0 else chunk
+        return chunk + self._file.read(-1 if size < 0 else size - len(chunk))
