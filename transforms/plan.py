@@ -189,7 +189,7 @@ def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions,
             try:
                 form = detect(file.path, options.format, options.encoding)
             except ValueError as error:
-                raise InputError(f"--input {error}; leave it out, or say with --format what it holds") from None
+                raise InputError(f"--input {error}") from None
             key = shard_key(relative, file.size_bytes, str(file.stamp), options.key_fields(form.kind))
             found[file.path] = Shard(file.path, relative, file.size_bytes, file.stamp, form, key)
     return sorted(found.values(), key=lambda shard: shard.path)

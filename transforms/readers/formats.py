@@ -50,40 +50,17 @@ PARTIAL_SUFFIXES = frozenset((*_DOWNLOADS, *_TEMPORARY))
 _ARCHIVES = (".7z", ".iso", ".jar", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".warc", ".whl", ".zip")
 _TABLES = (".avro", ".db", ".duckdb", ".h5", ".hdf5", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".pt", ".safetensors")
 _DOCUMENTS = (".doc", ".docx", ".epub", ".htm", ".html", ".odt", ".pdf", ".ppt", ".pptx", ".xls", ".xlsx", ".xml")
-_MEDIA = (
-    ".avi",
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".mkv",
-    ".mov",
-    ".mp3",
-    ".mp4",
-    ".png",
-    ".svg",
-    ".tiff",
-    ".wav",
-    ".webp",
-)
-_OTHER = (".bin", ".crc", ".dll", ".exe", ".md5", ".parquet_metadata", ".sha1", ".sha256", ".sha512", ".so", ".sqlite")
+_MEDIA = (".bmp", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".svg", ".tiff", ".wav", ".webp")
+_OTHER = (".bin", ".crc", ".dll", ".exe", ".md5", ".sha1", ".sha256", ".sha512", ".so", ".sqlite")
 # Formats that are not read. With --format auto they are refused, so that no archive is encoded as lines of text.
 FOREIGN_SUFFIXES = frozenset((*_ARCHIVES, *_TABLES, *_DOCUMENTS, *_MEDIA, *_OTHER))
-# Names of files that accompany data: documentation, and what Hugging Face datasets writes beside its Arrow files.
-_PROJECT_DOCUMENTS = (
-    "authors",
-    "changelog",
-    "changes",
-    "citation",
-    "code_of_conduct",
-    "contributing",
-    "notice",
-    "readme",
-)
-_DOCUMENTATION_STEMS = frozenset((*_PROJECT_DOCUMENTS, "copying", "licence", "license"))
+# Files that accompany data: documentation, checksums, and what Hugging Face datasets writes beside its Arrow files.
+_DOCUMENTATION_STEMS = frozenset(("authors", "changelog", "changes", "citation", "code_of_conduct", "contributing"))
+_DOCUMENTATION_STEMS |= {"copying", "licence", "license", "notice", "readme"}
 _DOCUMENTATION_SUFFIXES = frozenset(("", ".bib", ".cff", ".html", ".md", ".org", ".rst", ".txt"))
-_METADATA_NAMES = frozenset(("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"))
 _CHECKSUM_SUFFIXES = frozenset((".crc", ".md5", ".sha1", ".sha256", ".sha512"))
+_METADATA_NAMES = frozenset(("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"))
+_NAME_A_FORMAT = "leave it out, or set --format to the format of its content"
 
 
 @dataclass(frozen=True)
@@ -117,13 +94,15 @@ def detect(path: str, format: FormatName = "auto", encoding: str = "utf-8") -> F
         suffix = os.path.splitext(stem)[1]
     if suffix in UNSUPPORTED_COMPRESSION_SUFFIXES:
         supported = ", ".join(COMPRESSION_OF_SUFFIX)
-        raise ValueError(f"{path} has a compression that is not supported ({suffix}); supported are {supported}")
+        raise ValueError(
+            f"{path} has a compression that is not supported ({suffix}); supported are {supported}; decompress it"
+        )
     kind: Kind
     if format == "auto":
         if suffix in FOREIGN_SUFFIXES:
-            raise ValueError(f"{path} is not text ({suffix})")
+            raise ValueError(f"{path} is not text ({suffix}); {_NAME_A_FORMAT}")
         if is_partial(path):
-            raise ValueError(f"{path} looks like a partial download or a temporary file")
+            raise ValueError(f"{path} looks like a partial download or a temporary file; {_NAME_A_FORMAT}")
         kind = KIND_OF_SUFFIX.get(suffix, "unknown")
     else:
         kind = format
