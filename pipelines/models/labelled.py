@@ -16,8 +16,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from transforms.blocks import UnitError
-from transforms.readers.formats import detect, open_compressed
+from transforms.readers.formats import detect
 from transforms.readers.lines import UTF16_MARKS
+from transforms.readers.streams import open_compressed
 
 _FEW_ROWS = 20
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
     try:
         shape = detect(path)
         with open(path, "rb") as raw:
+            if shape.kind == "arrow":
+                raise DataError(f"{path} is Arrow IPC, which is not read here; convert it to Parquet or JSON lines")
             if shape.kind == "parquet":
                 return _parquet_columns(path, raw, fields)
             data = open_compressed(raw, shape.compression) if shape.compression else raw

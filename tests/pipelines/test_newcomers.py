@@ -108,7 +108,7 @@ def test_folders_that_are_not_read_are_reported(annotate_tiny, tmp_path, caplog)
     (tmp_path / "in" / "a.txt").write_text("good\n")
     (tmp_path / "in" / "sub" / "b.txt").write_text("bad\n")
     assert annotate_tiny(heads=[]).documents == 1
-    assert "1 folders in it are not read" in caplog.text
+    assert "1 folders are not read" in caplog.text
     assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
 
 

@@ -60,7 +60,7 @@ def read(data, name="a.txt", unit_range=None, options=None, limits=None, **keywo
     if unit_range is None:
         unit_range = (0, pq.ParquetFile(io.BytesIO(data)).num_row_groups) if ".parquet" in name else (0, len(data))
     options = options or ReadOptions()
-    shard_format = detect(name, options.format)
+    shard_format = detect(name, options.format, options.encoding)
     blocks = list(
         read_blocks(
             lambda: io.BytesIO(data),

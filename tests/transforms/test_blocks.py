@@ -1,5 +1,6 @@
 """Claims about options, failures, and where blocks end."""
 
+import json
 import pickle
 import random
 
@@ -24,6 +25,17 @@ from transforms.blocks import (
         ({"text_field": ""}, "text_field is empty"),
         ({"id_field": ""}, "id_field is empty"),
         ({"id_field": "text"}, "id_field and text_field are both 'text'"),
+        ({"text_field": ()}, "text_field is empty"),
+        ({"text_field": ("title", "")}, "text_field is empty"),
+        ({"text_field": ("title", "title")}, "text_field names a field twice: title, title"),
+        ({"text_field": ("id", "text"), "id_field": "id"}, "id_field and text_field are both 'id'"),
+        ({"delimiter": "||"}, r"delimiter is '\|\|' but must be one character, and no quote or line end"),
+        ({"delimiter": ""}, "must be one character"),
+        ({"delimiter": '"'}, "must be one character"),
+        ({"delimiter": "\n"}, "must be one character"),
+        ({"quoting": "all"}, "quoting is 'all' but must be one of auto, minimal, none"),
+        ({"encoding": "utf-99"}, "encoding is 'utf-99', which Python does not know; examples are utf-8, utf-16"),
+        ({"encoding": "base64"}, "encoding is 'base64', which Python does not know"),
         ({"max_text_bytes": 0}, "max_text_bytes is 0 but must lie between 1 and 67108864"),
         ({"max_text_bytes": 1 << 40}, "must lie between"),
     ],
@@ -31,6 +43,38 @@ from transforms.blocks import (
 def test_wrong_options_are_refused_with_what_is_right(wrong, message):
     with pytest.raises(ValueError, match=message):
         ReadOptions(**wrong)
+
+
+def test_options_are_kept_in_one_form():
+    assert ReadOptions(text_field="body") == ReadOptions(text_field=["body"]) == ReadOptions(text_field=("body",))
+    assert ReadOptions(encoding="UTF8") == ReadOptions(encoding="utf-8-sig") == ReadOptions()
+    assert ReadOptions(encoding="latin1") == ReadOptions(encoding="ISO-8859-1")
+    assert ReadOptions(delimiter=r"\t") == ReadOptions(delimiter="\t")
+
+
+KINDS = ["unknown", "text", "jsonl", "csv", "tsv", "parquet", "arrow"]
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ({"max_text_bytes": 99}, KINDS),
+        ({"text_field": "body"}, [kind for kind in KINDS if kind != "text"]),
+        ({"text_field": ("title", "text")}, [kind for kind in KINDS if kind != "text"]),
+        ({"id_field": "id"}, [kind for kind in KINDS if kind != "text"]),
+        ({"encoding": "latin-1"}, ["unknown", "text", "jsonl", "csv", "tsv"]),
+        ({"delimiter": ";"}, ["csv", "tsv"]),
+        ({"delimiter": ","}, ["tsv"]),
+        ({"delimiter": "\t"}, ["csv"]),
+        ({"quoting": "none"}, ["csv", "tsv"]),
+        ({"quoting": "minimal"}, ["tsv"]),
+        ({"encoding": "UTF8"}, []),
+    ],
+)
+def test_key_has_the_options_that_decide_what_is_read(change, kinds):
+    changed = [kind for kind in KINDS if ReadOptions(**change).key_fields(kind) != ReadOptions().key_fields(kind)]
+    assert changed == kinds
+    json.dumps(ReadOptions(**change).key_fields("csv"))
 
 
 @pytest.mark.parametrize("wrong", [{"rows": 0}, {"text_bytes": 0}])

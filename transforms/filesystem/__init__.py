@@ -1,1 +1,1 @@
-"""Read, list and commit files: local ones directly, remote ones through Beam's file systems."""
+"""Read, list and write files: local files directly, remote files through Beam's file systems."""

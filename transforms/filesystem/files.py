@@ -1,7 +1,7 @@
-"""Read, list and commit files on any file system Beam knows; local ones without detours.
+"""Read, list and commit files on every file system that Beam supports. Local files do not pass through Beam.
 
-A commit is atomic: on a local or HDFS-like file system a file is written under another name and renamed; an object store
-shows an object only once it is whole, so there it is written in place.
+A commit is atomic. On a local or HDFS-like file system, a file is written under a temporary name and renamed. An object
+store shows an object only when it is complete, so the file is written in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transforms.filesystem.remote import use_options as use_options
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What file systems without hard links answer: many that lie over a network or in user space.
+# Errors of file systems without hard links: many network file systems, and many in user space.
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -34,7 +34,7 @@ def is_disk_full(error: Exception) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """Stand for a file that was found: its path, size, and modification time in milliseconds."""
+    """A file in a listing: its path, size, and modification time in milliseconds."""
 
     path: str
     size_bytes: int
@@ -50,29 +50,33 @@ class File:
 
 
 def is_local(path: str) -> bool:
+    """Return whether a path has no scheme, such as `s3://`."""
     return remote.SCHEME.match(path) is None
 
 
 def join(folder: str, *names: str) -> str:
+    """Join names to a folder, local or remote."""
     return os.path.join(folder, *names) if is_local(folder) else "/".join([folder.rstrip("/"), *names])
 
 
 def absolute(path: str) -> str:
-    """Make a local path absolute, `~` resolved; take the slash off the end of a remote one."""
+    """Return a local path as an absolute path with `~` expanded, a remote path without the slash at its end."""
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path.rstrip("/")
 
 
 def open_raw(path: str) -> BinaryIO:
-    """Open a file's own bytes for reading, whatever its name says of compression."""
+    """Open a file for reading, without decompression."""
     return open(path, "rb") if is_local(path) else remote.open_raw(path)
 
 
 def read_bytes(path: str) -> bytes:
+    """Return the content of a file."""
     with open_raw(path) as file:
         return file.read()
 
 
 def exists(path: str) -> bool:
+    """Return whether there is a file or folder of this name."""
     return os.path.exists(path) if is_local(path) else remote.exists(path)
 
 
@@ -84,37 +88,39 @@ def is_another_file(path: str, other: str) -> bool:
 
 
 def stat(path: str) -> File:
-    """Look one file up.
+    """Return the size and modification time of one file.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: The file does not exist.
     """
     if not is_local(path):
         return File(*remote.stat(path))
-    found = os.stat(path)
-    return File(path, found.st_size, found.st_mtime_ns // 1_000_000)
+    status = os.stat(path)
+    return File(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
 
 def match(pattern: str) -> list[File]:
-    """Return the files of a pattern (`*`, `?`, `[…]`, `**`), sorted by path; a folder stands for all files directly in it.
+    """Return the files that match a pattern (`*`, `?`, `[…]`, `**`), sorted by path. A folder stands for the files in it.
+
+    Files in subfolders of a folder are not returned.
 
     Raises:
-        OSError: it cannot be listed.
+        OSError: The folder cannot be listed.
     """
     if not is_local(pattern):
-        return [File(*found) for found in remote.match(pattern)]
+        return [File(*description) for description in remote.match(pattern)]
     pattern = absolute(pattern)
     if os.path.isdir(pattern):
-        os.listdir(pattern)  # says why where it cannot be listed; glob would only find nothing
+        os.listdir(pattern)  # raises an error with the reason; glob returns an empty list instead
         pattern = os.path.join(glob.escape(pattern), "*")
     paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
     return [stat(path) for path in paths if os.path.isfile(path)]
 
 
 def list_names(folder: str, prefix: str = "") -> list[str]:
-    """Return the names of the files directly in a folder that begin with a prefix, unsorted; none if the folder is missing.
+    """Return the names of the files directly in a folder that begin with a prefix, unsorted.
 
-    Hidden files are left out.
+    The list is empty if the folder does not exist. Hidden files, such as those of a file manager, are left out.
     """
     if not is_local(folder):
         return remote.list_names(folder, prefix)
@@ -130,7 +136,7 @@ def list_names(folder: str, prefix: str = "") -> list[str]:
 
 
 def list_folders(folder: str) -> list[str]:
-    """Return the names of the folders directly in a folder, sorted."""
+    """Return the names of the folders directly in a folder, sorted; an empty list if the folder does not exist."""
     if not is_local(folder):
         return remote.list_folders(folder)
     try:
@@ -141,7 +147,7 @@ def list_folders(folder: str) -> list[str]:
 
 
 def remove(path: str) -> None:
-    """Remove a file that may be gone already."""
+    """Remove a file. A file that does not exist is no error."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path) if is_local(path) else remote.remove(path)
 
@@ -149,12 +155,12 @@ def remove(path: str) -> None:
 def commit(
     path: str, content: bytes | pa.Buffer, temporary_folder: str, sync: bool = True, replace: bool = True
 ) -> None:
-    """Write a file at once, replacing one of the same name; its folder is made where it is missing.
+    """Write a file atomically and replace an existing file of the same name. A missing folder is created.
 
     Args:
-        sync: a name never stands without its content after a power cut, either: a local disk is waited for, half a
-            millisecond or more.
-        replace: whether a file of that name may hold something else; if not, one that is there may stay.
+        sync: Wait until the content is on a local disk (half a millisecond or more), so that a power cut cannot leave a
+            name without its content.
+        replace: Whether an existing file of this name may have other content. If not, the existing file may be kept.
     """
     if not is_local(path):
         remote.write(path, bytes(content), temporary_folder, replace)
@@ -166,7 +172,7 @@ def commit(
             os.replace(temporary, path)
             return
         except FileNotFoundError:
-            # A folder is missing: the first file there, or a clean-up that took this run for a dead one.
+            # A folder is missing: this is the first file in it, or a clean-up removed it because this run looked dead.
             if attempt == 2:
                 raise
             os.makedirs(temporary_folder, exist_ok=True)
@@ -174,7 +180,7 @@ def commit(
 
 
 def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
-    """Write a file unless there is one of that name; return whether it was written."""
+    """Write a file unless its name exists, and return whether it was written."""
     if not is_local(path):
         if exists(path):
             return False
@@ -185,18 +191,18 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
     temporary = os.path.join(temporary_folder, f"{uuid.uuid4().hex}.tmp")
     _write(temporary, content, sync=True)
     try:
-        os.link(temporary, path)  # unlike a rename, it fails where the name is taken
+        os.link(temporary, path)  # unlike a rename, this fails if the name exists
         return True
     except FileExistsError:
         return False
-    except FileNotFoundError:  # another run made the file, began, and cleaned up
+    except FileNotFoundError:  # another run wrote the file, started, and removed the temporary folder
         return not os.path.exists(path) and commit_new(path, content, temporary_folder)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         if os.path.exists(path):
             return False
-        os.replace(temporary, path)  # without links the rename must do
+        os.replace(temporary, path)  # the best that a file system without links offers
         return True
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -206,6 +212,6 @@ def commit_new(path: str, content: bytes, temporary_folder: str) -> bool:
 def _write(path: str, content: bytes | pa.Buffer, sync: bool) -> None:
     with open(path, "wb") as file:
         file.write(content)
-        if sync:  # or a power cut could leave the name that is given next, and no content
+        if sync:  # otherwise a power cut after the rename could leave an empty file
             file.flush()
             os.fsync(file.fileno())

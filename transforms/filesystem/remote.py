@@ -1,6 +1,6 @@
-"""Files on file systems that are not this machine's, through Beam's: any that Beam knows by a path's scheme.
+"""Read, list and write files on remote file systems through Beam, which selects one by the scheme of a path.
 
-What goes wrong is an OSError, as it is with local files; Beam lets through what each cloud's own library raises.
+All functions raise OSError, as local files do. Beam itself passes on the exceptions of each cloud's library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
-from transforms.filesystem.remote_errors import READ_BYTES, NoFileSystem, Reader, as_os_errors
+from transforms.filesystem.remote_errors import READ_BYTES, NoFileSystemError, Reader, as_os_errors
 from transforms.filesystem.shared_s3 import with_one_client
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-# Where the time that is told is that of the description, which a rule that moves old files to cheaper disks changes as
-# well: there a hash of the content stands for it, which the file system keeps.
+# These file systems return the time of a change of the metadata, and a rule that moves old files to cheaper storage
+# changes it. The stamp of a file is instead the hash of its content, which the file system stores.
 STAMPED_BY_CONTENT = {"gs"}
-_LOOKUPS = 16  # at once
-_WRITE_AGAIN = 2
-_WAIT_SECONDS = 1.0
+_LOOKUP_THREADS = 16
+_WRITE_RETRIES = 2
+_RETRY_WAIT_SECONDS = 1.0
 
 
 def use_options(options: PipelineOptions | None) -> None:
-    """Give Beam's file systems their options (an endpoint, a host, keys); a pipeline would, but files are looked at before."""
+    """Set the options of Beam's file systems (endpoint, host, keys). A pipeline does so too late: files are listed before."""
     from apache_beam.io.filesystems import FileSystems
 
     FileSystems.set_options(options)
@@ -43,10 +43,11 @@ def is_stamped_by_content(path: str) -> bool:
 
 
 def open_raw(path: str) -> BinaryIO:
-    """Open a file's own bytes for reading.
+    """Open a file for reading, without decompression.
 
     Raises:
-        OSError: it cannot be read, FileNotFoundError where it is not there; reading raises the same.
+        FileNotFoundError: The file does not exist.
+        OSError: The file cannot be read. Reading from the returned file raises the same errors.
     """
     with as_os_errors(path):
         file = _system(path).open(path, compression_type="uncompressed")
@@ -55,19 +56,20 @@ def open_raw(path: str) -> BinaryIO:
 
 
 def exists(path: str) -> bool:
+    """Return whether there is a file or folder of this name."""
     with as_os_errors(path):
         return _system(path).exists(path)
 
 
 def stat(path: str) -> tuple[str, int, int]:
-    """Look one file up: its path, size in bytes, and stamp, a time in milliseconds or a number that is of its content.
+    """Return one file's path, size in bytes, and stamp: its time in milliseconds, or a number computed from its content.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: The file does not exist.
     """
     try:
         with as_os_errors(path):
-            return _described(_system(path).metadata(path))  # match would take it for a pattern
+            return _described(_system(path).metadata(path))  # `match` interprets the path as a pattern
     except OSError as error:
         if exists(path):
             raise
@@ -75,48 +77,48 @@ def stat(path: str) -> tuple[str, int, int]:
 
 
 def match(pattern: str) -> list[tuple[str, int, int]]:
-    """Return the files of a pattern as `stat` does, sorted by path; a folder stands for all files directly in it."""
+    """Return the files that match a pattern as `stat` does, sorted by path. A folder stands for the files in it."""
     if "[" in pattern and exists(pattern):  # a name, not a pattern
         return [stat(pattern)]
-    found = [] if pattern.endswith("/") else _files(pattern)
-    if not found and not re.search(r"[*?\[]", pattern):
-        found = _files(pattern.rstrip("/") + "/*")
-    if not found or not is_stamped_by_content(pattern):
-        return sorted(map(_described, found))
-    with ThreadPoolExecutor(_LOOKUPS) as pool:  # each is a request
-        return sorted(pool.map(_described, found))
+    listing = [] if pattern.endswith("/") else _files(pattern)
+    if not listing and not re.search(r"[*?\[]", pattern):
+        listing = _files(pattern.rstrip("/") + "/*")
+    if not listing or not is_stamped_by_content(pattern):
+        return sorted(map(_described, listing))
+    with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:  # one request per file
+        return sorted(pool.map(_described, listing))
 
 
 def list_names(folder: str, prefix: str = "") -> list[str]:
-    """Return the names of the files directly in a folder that begin with a prefix, unsorted; none if the folder is missing."""
+    """Return the names of the files directly in a folder that begin with a prefix, unsorted; empty if there is no folder."""
     return [part.path.rsplit("/", 1)[1] for part in _files(f"{folder.rstrip('/')}/{prefix}*")]
 
 
 def list_folders(folder: str) -> list[str]:
-    """Return the names of the folders directly in a folder, sorted."""
+    """Return the names of the folders directly in a folder, sorted; an empty list if the folder does not exist."""
     prefix = folder.rstrip("/") + "/"
-    if has_folders(prefix):  # listings are of one level, folders among them
-        found = [part.path for part in _listed(prefix + "*") if _is_folder(part)]
-        return sorted(path.rstrip("/").rsplit("/", 1)[1] for path in found)
-    found = _listed(prefix + "**")
-    return sorted({rest.split("/", 1)[0] for f in found if "/" in (rest := f.path[len(prefix) :])})
+    if has_folders(prefix):  # a listing is of one level and contains folders
+        folders = [entry.path for entry in _listed(prefix + "*") if _is_folder(entry)]
+        return sorted(path.rstrip("/").rsplit("/", 1)[1] for path in folders)
+    rests = [entry.path[len(prefix) :] for entry in _listed(prefix + "**")]
+    return sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest})
 
 
 def write(path: str, content: bytes, temporary_folder: str, replace: bool) -> None:
-    """Write a file at once; it is tried again where the file system fails for a while.
+    """Write a file atomically, with retries.
 
     Args:
-        replace: whether a file of that name may hold something else. It does not matter on object stores, which
-            replace at once; on one with folders the name is gone for a moment.
+        replace: Whether an existing file of this name may have other content. Object stores replace a file atomically.
+            On a file system with folders, the name does not exist for a moment.
     """
     if not has_folders(path):
-        _repeated(_create)(path, content)
+        _with_retries(_create)(path, content)
         return
     for folder in (temporary_folder, path.rpartition("/")[0]):
         if not exists(folder):
             _make_folder(folder)
-    temporary = _repeated(_create_temporary)(temporary_folder, content)
-    if replace and exists(path):  # HDFS renames onto nothing
+    temporary = _with_retries(_create_temporary)(temporary_folder, content)
+    if replace and exists(path):  # HDFS does not rename to an existing name
         remove(path)
     try:
         with as_os_errors(path):
@@ -124,20 +126,21 @@ def write(path: str, content: bytes, temporary_folder: str, replace: bool) -> No
     except OSError:
         if replace or not exists(path):
             raise
-        remove(temporary)  # another worker was first, with the same content
+        remove(temporary)  # another worker wrote the same content first
 
 
 def remove(path: str) -> None:
+    """Remove a file."""
     with as_os_errors(path):
         _system(path).delete([path])
 
 
 def has_folders(path: str) -> bool:
-    """Whether a file system has folders and renames; an object store has neither."""
-    return _scheme_has_folders(SCHEME.match(path)[1])
+    """Return whether a file system has folders and renames. An object store has neither."""
+    return _scheme_has_folders(path.partition("://")[0])
 
 
-@functools.cache  # asked for every file of a listing, where a file system would be made each time
+@functools.cache  # called for each file of a listing, and creates a file system
 def _scheme_has_folders(scheme: str) -> bool:
     with as_os_errors(f"{scheme}://"):
         return _system(f"{scheme}://").has_dirs()
@@ -149,21 +152,21 @@ def _create(path: str, content: bytes) -> None:
 
 
 def _create_temporary(folder: str, content: bytes) -> str:
-    """Write a file under a name of its own, as one that broke off may be left; returns its path."""
+    """Write a file under a new name, since a failed attempt can leave a file behind, and return its path."""
     path = f"{folder}/{uuid.uuid4().hex}.tmp"
     _create(path, content)
     return path
 
 
-def _repeated(write: Callable) -> Callable:
-    """Return a function that calls `write`, and calls it again where it failed for a reason that may pass."""
+def _with_retries(write: Callable) -> Callable:
+    """Return a function that calls `write` and retries after errors that may be temporary."""
     from apache_beam.utils import retry
 
-    def may_pass(error: Exception) -> bool:
+    def is_temporary(error: Exception) -> bool:
         return isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError))
 
     return retry.with_exponential_backoff(
-        num_retries=_WRITE_AGAIN, initial_delay_secs=_WAIT_SECONDS, factor=4, retry_filter=may_pass
+        num_retries=_WRITE_RETRIES, initial_delay_secs=_RETRY_WAIT_SECONDS, factor=4, retry_filter=is_temporary
     )(write)
 
 
@@ -172,13 +175,13 @@ def _make_folder(folder: str) -> None:
         with as_os_errors(folder):
             _system(folder).mkdirs(folder)
     except OSError:
-        if not exists(folder):  # another worker may have made it meanwhile
+        if not exists(folder):  # another worker may have created it
             raise
 
 
 def _files(pattern: str) -> list[FileMetadata]:
-    """List files: neither folders nor the empty objects named `…/` that show folders in a cloud's console."""
-    return [part for part in _listed(pattern) if not part.path.endswith("/") and not _is_folder(part)]
+    """List files, without folders and without the empty objects named `…/` that a cloud's console shows as folders."""
+    return [entry for entry in _listed(pattern) if not entry.path.endswith("/") and not _is_folder(entry)]
 
 
 def _listed(pattern: str) -> list[FileMetadata]:
@@ -187,31 +190,31 @@ def _listed(pattern: str) -> list[FileMetadata]:
             return _system(pattern).match([pattern])[0].metadata_list
     except OSError as error:
         folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-        if not isinstance(error, NoFileSystem) and has_folders(pattern) and not exists(folder):
+        if not isinstance(error, NoFileSystemError) and has_folders(pattern) and not exists(folder):
             return []
         raise OSError(f"cannot list {pattern}: {error}") from error
 
 
-def _is_folder(found: FileMetadata) -> bool:
-    """Whether what a listing gave is a folder: it has no size, and can be listed itself."""
-    if found.size_in_bytes or not has_folders(found.path):
+def _is_folder(entry: FileMetadata) -> bool:
+    """Return whether an entry of a listing is a folder: its size is 0, and it can be listed."""
+    if entry.size_in_bytes or not has_folders(entry.path):
         return False
     try:
-        _listed(found.path.rstrip("/") + "/*")
+        _listed(entry.path.rstrip("/") + "/*")
     except OSError:
         return False
     return True
 
 
-def _described(found: FileMetadata) -> tuple[str, int, int]:
-    if is_stamped_by_content(found.path):
-        with as_os_errors(found.path):
-            stamp = int.from_bytes(base64.b64decode(_system(found.path).checksum(found.path)), "big")
-        return found.path, found.size_in_bytes, stamp
-    seconds = found.last_updated_in_seconds or 0
-    if not has_folders(found.path):
-        seconds = int(seconds)  # some object stores tell milliseconds in a listing, and whole seconds of one object
-    return found.path, found.size_in_bytes, round(seconds * 1000)
+def _described(entry: FileMetadata) -> tuple[str, int, int]:
+    if is_stamped_by_content(entry.path):
+        with as_os_errors(entry.path):
+            stamp = int.from_bytes(base64.b64decode(_system(entry.path).checksum(entry.path)), "big")
+        return entry.path, entry.size_in_bytes, stamp
+    seconds = entry.last_updated_in_seconds or 0
+    if not has_folders(entry.path):
+        seconds = int(seconds)  # some object stores return milliseconds in a listing, and seconds for one object
+    return entry.path, entry.size_in_bytes, round(seconds * 1000)
 
 
 def _system(path: str) -> FileSystem:
@@ -223,4 +226,4 @@ def _system(path: str) -> FileSystem:
     except BeamIOError:
         raise
     except ValueError as error:
-        raise NoFileSystem(str(error)) from None
+        raise NoFileSystemError(str(error)) from None

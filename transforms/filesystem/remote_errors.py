@@ -1,4 +1,4 @@
-"""Raise as OSErrors what remote file systems raise: each cloud's library has errors of its own, and Beam lets them through."""
+"""Convert the exceptions of remote file systems to OSError. Beam passes on the exceptions of each cloud's library."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import contextlib
 import errno
 import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-READ_BYTES = 1 << 20  # read at once; Beam's own 16 MiB would fetch a shard's next unit to find where a line ends
+READ_BYTES = 1 << 20  # per request; Beam's default of 16 MiB fetches most of the next unit to find the end of a line
 
 
-class NoFileSystem(OSError):
-    """Say that no file system for a path's scheme is installed."""
+class NoFileSystemError(OSError):
+    """No file system is installed for the scheme of a path."""
 
 
 @contextlib.contextmanager
 def as_os_errors(path: str) -> Iterator[None]:
-    """Raise what a file system raises as the OSError that a local file would give."""
+    """Convert an exception of a remote file system to the OSError that a local file raises."""
     try:
         yield
     except Exception as error:
-        status = next((found for cause in _causes(error) if (found := _status(cause))), None)
+        status = next((code for cause in _causes(error) if (code := _status(cause))), None)
         if status == 404:
             raise FileNotFoundError(errno.ENOENT, "not found", path) from error
         if status in (401, 403):
@@ -32,13 +32,13 @@ def as_os_errors(path: str) -> Iterator[None]:
 
 
 def _causes(error: Exception) -> list[Exception]:
-    """Return an error and those that Beam put into it."""
+    """Return an error and the errors that Beam stored in it."""
     inner = getattr(error, "exception_details", None)
     return [error, *(cause for cause in (inner or {}).values() if isinstance(cause, Exception))]
 
 
 def _status(error: Exception) -> int | None:
-    """Return the HTTP status that an error of a cloud's library holds."""
+    """Return the HTTP status in an error of a cloud's library."""
     for name in ("code", "status_code"):
         if isinstance(status := getattr(error, name, None), int):
             return int(status)
@@ -46,9 +46,9 @@ def _status(error: Exception) -> int | None:
 
 
 class Reader(io.RawIOBase):
-    """Read from a file of Beam's, with our errors."""
+    """A binary file of Beam whose exceptions are OSErrors."""
 
-    def __init__(self, path: str, file: BinaryIO) -> None:
+    def __init__(self, path: str, file: BinaryIO | io.RawIOBase) -> None:
         self._path = path
         self._file = file
 
@@ -58,14 +58,14 @@ class Reader(io.RawIOBase):
     def seekable(self) -> bool:
         return self._file.seekable()
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         with as_os_errors(self._path):
-            data = self._file.read(len(buffer))
+            data = self._file.read(len(buffer)) or b""
         buffer[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
-        return b"".join(iter(lambda: self.read(READ_BYTES), b""))  # the standard library would take 8 KiB at a time
+        return b"".join(iter(lambda: self.read(READ_BYTES) or b"", b""))  # the standard library reads 8 KiB at a time
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         with as_os_errors(self._path):

@@ -1,4 +1,4 @@
-"""Let all files on S3 share one client: Beam makes one for every call, which takes a fifth of a second of processor time."""
+"""Share one S3 client among all files. Beam creates a client for each call, which takes 0.2 seconds of processor time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def with_one_client(system: FileSystem) -> FileSystem:
-    """Return Beam's file system for S3 as one that shares a client with all others of this process; others as they are."""
-    if system.scheme() != "s3" or system._options is None:  # without options Beam says what is missing
+    """Return a file system that shares its S3 client with all others of this process. Other file systems are unchanged."""
+    options = getattr(system, "_options", None)
+    if system.scheme() != "s3" or options is None:  # without options Beam raises an error that names what is missing
         return system
-    return _shared_class()(system._options)
+    return _shared_class()(options)
 
 
 @functools.cache
@@ -27,10 +28,10 @@ def _shared_class() -> type[FileSystem]:
     class SharedS3(S3FileSystem):
         @classmethod
         def scheme(cls) -> str:
-            return "s3-shared"  # Beam looks through all subclasses for a path's scheme, and wants one
+            return "s3-shared"  # Beam searches all subclasses for the scheme of a path, so each needs its own
 
         def _io(self) -> s3io.S3IO:
-            # The wrapper remembers the one download it is in; what is dear is the client in it, which threads may share.
+            # The wrapper stores the state of one download. The client in it is expensive, and threads can share it.
             return s3io.S3IO(client=copy.copy(_client(_Options(self._options))))
 
         def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
@@ -40,21 +41,27 @@ def _shared_class() -> type[FileSystem]:
             except Exception as error:
                 raise BeamIOError("List operation failed", {dir_or_prefix: error}) from error
 
-        def _path_open(self, path, mode, mime_type="application/octet-stream", compression_type="uncompressed"):
+        def _path_open(
+            self,
+            path: str,
+            mode: str,
+            mime_type: str = "application/octet-stream",
+            compression_type: str = "uncompressed",
+        ) -> Any:
             return self._io().open(path, mode, mime_type=mime_type)
 
         def exists(self, path: str) -> bool:
             return self._io().exists(path)
 
         def metadata(self, path: str) -> FileMetadata:
-            found = self._io()._status(path)
-            return FileMetadata(path, found["size"], found["last_updated"])
+            status = self._io()._status(path)
+            return FileMetadata(path, status["size"], status["last_updated"])
 
     return SharedS3
 
 
 class _Options:
-    """Hold Beam's options, or the dict that workers have, equal to itself alone: to read them takes milliseconds."""
+    """Beam's options, or a worker's dict of them, as a key of a cache. They compare by identity, as reading them is slow."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -1,22 +1,19 @@
-"""Tell a shard's format from its name, open compressed shards, and cut a shard's bytes into ranges.
+"""Infer the format of a shard from its name, and split shards into ranges.
 
-Nothing here opens a path: callers pass names, sizes and open binary files. Row groups are in `read_parquet`.
+This module opens no file. Decompression is in `streams`, row groups are in `read_parquet`, record batches in `read_arrow`,
+and checks of the content in `sniff`.
 """
 
-import bz2
-import gzip
-import io
-import lzma
+from __future__ import annotations
+
 import os
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Literal
 
-import pyarrow as pa
+from transforms.blocks import FormatName
 
-from transforms.blocks import FormatName, UnitError
-
-Kind = Literal["text", "jsonl", "csv", "tsv", "parquet"]
+Kind = Literal["unknown", "text", "jsonl", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd", "bz2", "xz"]
 
 KIND_OF_SUFFIX: dict[str, Kind] = {
@@ -29,8 +26,13 @@ KIND_OF_SUFFIX: dict[str, Kind] = {
     ".json": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".tab": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
 COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
     ".gz": "gzip",
@@ -39,140 +41,130 @@ COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
     ".bz2": "bz2",
     ".xz": "xz",
 }
-# Known not to be text; under "auto" they are refused, so that no archive is encoded line by line.
-_ARCHIVES = (".7z", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".zip")
-_TABLES = (".arrow", ".avro", ".feather", ".h5", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".safetensors", ".sqlite")
-_DOCUMENTS = (".doc", ".docx", ".epub", ".odt", ".pdf", ".xls", ".xlsx", ".jpeg", ".jpg", ".png")
-FOREIGN_SUFFIXES = frozenset((*_ARCHIVES, *_TABLES, *_DOCUMENTS))
-READ_BYTES = 1 << 16
+UNSUPPORTED_COMPRESSION_SUFFIXES = frozenset(
+    (".br", ".lz", ".lz4", ".lzma", ".lzo", ".sz", ".snappy", ".z", ".zz")  # compared with names in lower case
+)
+_DOWNLOADS = (".aria2", ".crdownload", ".download", ".filepart", ".opdownload", ".part", ".partial")
+_TEMPORARY = (".bak", ".orig", ".swo", ".swp", ".temp", ".tmp")
+PARTIAL_SUFFIXES = frozenset((*_DOWNLOADS, *_TEMPORARY))
+_ARCHIVES = (".7z", ".iso", ".jar", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".warc", ".whl", ".zip")
+_TABLES = (".avro", ".db", ".duckdb", ".h5", ".hdf5", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".pt", ".safetensors")
+_DOCUMENTS = (".doc", ".docx", ".epub", ".htm", ".html", ".odt", ".pdf", ".ppt", ".pptx", ".xls", ".xlsx", ".xml")
+_MEDIA = (".bmp", ".gif", ".jpeg", ".jpg", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".svg", ".tiff", ".wav", ".webp")
+_OTHER = (".bin", ".crc", ".dll", ".exe", ".md5", ".sha1", ".sha256", ".sha512", ".so", ".sqlite")
+# Formats that are not read. With --format auto they are refused, so that no archive is encoded as lines of text.
+FOREIGN_SUFFIXES = frozenset((*_ARCHIVES, *_TABLES, *_DOCUMENTS, *_MEDIA, *_OTHER))
+# Files that accompany data: documentation, checksums, and what Hugging Face datasets writes beside its Arrow files.
+_DOCUMENTATION_STEMS = frozenset(("authors", "changelog", "changes", "citation", "code_of_conduct", "contributing"))
+_DOCUMENTATION_STEMS |= {"copying", "licence", "license", "notice", "readme"}
+_DOCUMENTATION_SUFFIXES = frozenset(("", ".bib", ".cff", ".html", ".md", ".org", ".rst", ".txt"))
+_CHECKSUM_SUFFIXES = frozenset((".crc", ".md5", ".sha1", ".sha256", ".sha512"))
+_METADATA_NAMES = frozenset(("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"))
+_NAME_A_FORMAT = "leave it out, or set --format to the format of its content"
 
 
 @dataclass(frozen=True)
 class Format:
-    """Describe a shard. `splittable` shards are read in ranges: of bytes, or for Parquet of row groups."""
+    """The format of a shard.
+
+    Attributes:
+        kind: the file format; "unknown" is text or JSON lines, which the content decides (`sniff.kind_of_content`).
+        compression: how the whole file is compressed; None if it is not.
+        splittable: whether the shard is read in ranges: of bytes, of row groups (Parquet) or of record batches (Arrow).
+    """
 
     kind: Kind
     compression: Compression | None
     splittable: bool
 
 
-def detect(path: str, format: FormatName = "auto") -> Format:
-    """Tell a shard's format from its file name; a `format` other than "auto" overrides the kind, not the compression.
+def detect(path: str, format: FormatName = "auto", encoding: str = "utf-8") -> Format:
+    """Infer the format of a shard from its file name. A `format` other than "auto" is the kind, whatever the name.
 
-    A name without a known ending is taken for text. CSV and TSV are never split, as a quoted field may hold newlines.
+    CSV and TSV are not splittable, as a quoted field may contain newlines; text in another encoding than UTF-8 is not
+    splittable either.
 
     Raises:
-        ValueError: the ending is known to be of something else, an archive for example, and `format` does not say what
-            it holds.
+        ValueError: The extension is that of another format, of a compression that is not supported, or of a partial
+            download.
     """
     stem, suffix = os.path.splitext(path.lower())
     compression = COMPRESSION_OF_SUFFIX.get(suffix)
     if compression:
         suffix = os.path.splitext(stem)[1]
-    if format == "auto" and suffix in FOREIGN_SUFFIXES:
-        raise ValueError(f"{path} is not text ({suffix})")
-    kind = KIND_OF_SUFFIX.get(suffix, "text") if format == "auto" else format
-    return Format(kind, compression, splittable=compression is None and kind not in ("csv", "tsv"))
-
-
-def open_compressed(raw_file: BinaryIO, compression: Compression) -> io.BufferedReader:
-    """Open the decompressed bytes of a raw binary file as a (not seekable) binary file.
-
-    Concatenated members are read one after the other. Reading raises UnitError where the stream is truncated, also
-    inside a later member, where it is corrupt, and where something else than a member follows.
-    """
-    if compression == "zstd":
-        inner = pa.CompressedInputStream(pa.PythonFile(_Unclosed(raw_file), mode="r"), "zstd")
-    elif compression == "gzip":
-        inner = gzip.GzipFile(fileobj=raw_file, mode="rb")
+    if suffix in UNSUPPORTED_COMPRESSION_SUFFIXES:
+        supported = ", ".join(COMPRESSION_OF_SUFFIX)
+        raise ValueError(
+            f"{path} has a compression that is not supported ({suffix}); supported are {supported}; decompress it"
+        )
+    kind: Kind
+    if format == "auto":
+        if suffix in FOREIGN_SUFFIXES:
+            raise ValueError(f"{path} is not text ({suffix}); {_NAME_A_FORMAT}")
+        if is_partial(path):
+            raise ValueError(f"{path} looks like a partial download or a temporary file; {_NAME_A_FORMAT}")
+        kind = KIND_OF_SUFFIX.get(suffix, "unknown")
     else:
-        inner = _Members(raw_file, bz2.BZ2Decompressor if compression == "bz2" else lzma.LZMADecompressor)
-    return io.BufferedReader(_CheckedStream(raw_file, inner, compression), buffer_size=READ_BYTES)
+        kind = format
+    ranges = kind in ("parquet", "arrow") or (kind not in ("csv", "tsv") and encoding == "utf-8")
+    return Format(kind, compression, splittable=compression is None and ranges)
 
 
-class _Unclosed:
-    """Lend a file to Arrow, which would close it with the stream read from it."""
-
-    closed = False
-
-    def __init__(self, raw_file):
-        self.read = raw_file.read
-
-    def close(self):
-        self.closed = True
+def is_partial(path: str) -> bool:
+    """Return whether a file name is that of a partial download, a temporary file or an editor's copy."""
+    return path.endswith("~") or os.path.splitext(path.lower())[1] in PARTIAL_SUFFIXES
 
 
-class _CheckedStream(io.RawIOBase):
-    """Turn what a decompressor raises into UnitError, and take an empty file for a truncated one."""
+def why_not_data(path: str) -> str | None:
+    """Return why a file that a folder or a pattern matches is obviously no data, or None.
 
-    def __init__(self, raw_file, inner, compression):
-        self._raw_file, self._inner, self._compression = raw_file, inner, compression
-        self._started = False
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer) -> int:
-        try:
-            data = self._inner.read(len(buffer))
-        except EOFError as error:
-            raise self._truncated() from error
-        except (OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-            if getattr(error, "errno", None) is not None:
-                raise  # the file could not be read, which says nothing about its content
-            if "Truncated" in str(error):
-                raise self._truncated() from error
-            raise UnitError(f"the {self._compression} stream is corrupt: {error}", "corrupt_stream") from error
-        if not data and not self._started and self._raw_file.seek(0, io.SEEK_END) == 0:
-            raise self._truncated()
-        self._started = True
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _truncated(self) -> UnitError:
-        at = self._raw_file.tell()
-        return UnitError(f"the {self._compression} stream ends early, at byte {at} of the shard", "truncated_stream")
-
-
-class _Members:
-    """Read .bz2 and .xz members one after the other.
-
-    The standard library's own readers silently drop all that follows a damaged member, and Arrow's fails on an empty
-    .bz2 member.
+    Such files are skipped and reported. A file that is named itself is read.
     """
-
-    def __init__(self, raw_file, make_decompressor):
-        self._raw_file, self._make_decompressor = raw_file, make_decompressor
-        self._member = make_decompressor()
-
-    def read(self, size: int) -> bytes:
-        while True:
-            if self._member.eof:
-                data = self._member.unused_data.lstrip(b"\0")  # zeros may pad the space between members
-                while not data:
-                    data = self._raw_file.read(READ_BYTES)
-                    if not data:
-                        return b""
-                    data = data.lstrip(b"\0")
-                self._member = self._make_decompressor()
-            elif self._member.needs_input:
-                data = self._raw_file.read(READ_BYTES)
-                if not data:
-                    raise EOFError
-            else:
-                data = b""
-            data = self._member.decompress(data, max_length=size)
-            if data:
-                return data
+    name = path.rpartition("/")[2]
+    stem, suffix = os.path.splitext(name.lower())
+    if name.startswith((".", "_")):
+        return "hidden file"
+    if is_partial(name):
+        return "partial download or temporary file"
+    if suffix in _CHECKSUM_SUFFIXES:
+        return "checksum"
+    if stem in _DOCUMENTATION_STEMS and suffix in _DOCUMENTATION_SUFFIXES:
+        return "documentation"
+    if name.lower() in _METADATA_NAMES:
+        return "metadata of a dataset"
+    return None
 
 
 def byte_ranges(size: int, unit_bytes: int) -> list[tuple[int, int]]:
-    """Cut `size` bytes into ranges [start, end) of `unit_bytes`, the last between a half and one and a half of it.
+    """Split `size` bytes into ranges [start, end) of `unit_bytes`. The last one has between 0.5 and 1.5 times as many.
 
-    An empty file gives the one range (0, 0).
+    An empty file has the one range (0, 0).
     """
     if unit_bytes < 1:
         raise ValueError(f"unit_bytes is {unit_bytes} but must be 1 or more")
     count = max(1, (size + unit_bytes // 2) // unit_bytes)
     starts = [index * unit_bytes for index in range(count)]
     return list(zip(starts, [*starts[1:], size], strict=True))
+
+
+def group_ranges(sizes: Sequence[int], unit_bytes: int) -> list[tuple[int, int, int]]:
+    """Split groups of rows of `sizes` bytes into ranges: (first, stop, bytes) of each.
+
+    A range ends with the group that reaches `unit_bytes`. A last range of less than half as many bytes becomes part of the
+    previous one. Without groups there is the one range (0, 0, 0).
+    """
+    if unit_bytes < 1:
+        raise ValueError(f"unit_bytes is {unit_bytes} but must be 1 or more")
+    ranges: list[tuple[int, int, int]] = []
+    first = taken_bytes = 0
+    for index, group_bytes in enumerate(sizes):
+        taken_bytes += group_bytes
+        if taken_bytes >= unit_bytes:
+            ranges.append((first, index + 1, taken_bytes))
+            first, taken_bytes = index + 1, 0
+    if first < len(sizes) or not ranges:
+        if ranges and taken_bytes < unit_bytes / 2:
+            previous_first, _, previous_bytes = ranges.pop()
+            first, taken_bytes = previous_first, previous_bytes + taken_bytes
+        ranges.append((first, len(sizes), taken_bytes))
+    return ranges

@@ -1,8 +1,10 @@
-"""Cut a byte stream into lines, without ever holding a line that is too long.
+"""Split a byte stream into lines, without keeping a line that is too long in memory.
 
-Lines end with \\n; one \\r before it belongs to the line's end. This module works on bytes and knows no text field, no
+A line ends with \\n, and one \\r before it is part of the line end. This module works on bytes and knows no text field, no
 id and no reject table.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +18,18 @@ from transforms.readers.columns import slice_values, truncate_between_characters
 
 CHUNK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # no UTF-8 text begins so
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-8 text cannot begin with these
 
 
 @dataclass(frozen=True)
 class LineBatch:
-    """Hold n >= 1 lines in a row: line i is `data[begins[i]:ends[i]]`, without its line end or what was cut.
+    """Consecutive lines, n >= 1 of them. Line i is `data[begins[i]:ends[i]]`, truncated and without its line end.
 
-    `begins` and `ends` (n,) int64 point into `data`; `offsets` (n,) int64 is where each line begins in the
-    stream; `cut` (n,) bool marks lines cut at `max_line_bytes`.
+    Attributes:
+        data: the bytes of the lines.
+        begins, ends: (n,) int64, offsets in `data`.
+        offsets: (n,) int64, the offset of each line in the stream.
+        truncated: (n,) bool, whether the line was truncated to `max_line_bytes`.
     """
 
     data: bytes
@@ -36,15 +41,15 @@ class LineBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, rows: slice) -> "LineBatch":
-        """Return consecutive lines as a batch of their own."""
+    def __getitem__(self, rows: slice) -> LineBatch:
+        """Return consecutive lines as a batch."""
         first, stop, _ = rows.indices(len(self))
         low, high = self.begins[first], self.begins[stop] if stop < len(self) else len(self.data)
         begins, ends = self.begins[rows] - low, self.ends[rows] - low
         return LineBatch(self.data[low:high], begins, ends, self.offsets[rows], self.truncated[rows])
 
     def values(self) -> pa.BinaryArray:
-        """Return the lines as n Arrow binary values."""
+        """Return the lines as n binary values."""
         return slice_values(pa.py_buffer(self.data), self.begins, self.ends)
 
 
@@ -53,13 +58,22 @@ def iter_line_batches(
 ) -> Iterator[LineBatch]:
     """Read the lines whose first byte lies in [start, end) of a binary file, in batches of about `chunk_bytes`.
 
-    Only `start > 0` seeks; `end=None` is the end of the file. A byte order mark at the file's start is dropped.
-    Raises UnitError where the file ends before `end`.
+    A byte order mark at the start of the file is dropped.
+
+    Args:
+        file: A binary file at its start. It must be seekable if `start` is not 0.
+        start: The first byte of the range.
+        end: The end of the range; None for the end of the file.
+        max_line_bytes: Longer lines are truncated, between two characters.
+        chunk_bytes: How much is read at once.
+
+    Raises:
+        UnitError: The file ends before `end`, or is UTF-16.
     """
     base, held, skipping, has_bom = start, b"", False, False
     if start > 0:
         _refuse_utf16(file.read(len(BOM)))
-        # The line that holds byte start-1 belongs to the range before; drop the rest of it, newline included.
+        # The line with byte start-1 belongs to the previous range; drop the rest of it and its newline.
         file.seek(start - 1)
         base, skipping = start - 1, True
     else:
@@ -83,12 +97,12 @@ def iter_line_batches(
             chunk = chunk[newline + 1 :]
         data = held + chunk
         whole = len(data) if at_end else data.rfind(b"\n") + 1
-        # One byte more than the limit may still be a \r; beyond that the line is too long, whatever follows.
+        # One byte above the limit may be a \r; with more the line is too long, whatever follows.
         skipping = len(data) - whole > max_line_bytes + 1
         body, held = (data, b"") if skipping else (data[:whole], data[whole:])
         if body:
             batch = _index_lines(body, base, max_line_bytes)
-            if has_bom:  # the first line begins at the mark, else the range (0, 1) would lose it
+            if has_bom:  # the first line begins at the mark; otherwise the range (0, 1) would lose it
                 batch.offsets[0], has_bom = 0, False
             base += len(body)
             inside = len(batch) if end is None else int(np.searchsorted(batch.offsets, end))
@@ -98,7 +112,8 @@ def iter_line_batches(
 
 def _refuse_utf16(beginning: bytes) -> None:
     if beginning.startswith(UTF16_MARKS):
-        raise UnitError("the shard is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so", "unsupported_format")
+        name = "utf-32" if beginning == b"\xff\xfe\0" else "utf-16"  # a text does not begin with U+0000
+        raise UnitError(f"the file is {name.upper()}, not UTF-8; read it with --encoding {name}", "unsupported_format")
 
 
 def _index_lines(data: bytes, base: int, max_line_bytes: int) -> LineBatch:

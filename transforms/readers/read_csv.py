@@ -1,5 +1,7 @@
 """Read a CSV or TSV shard as rows: lines into records, records into texts and ids."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections import deque
@@ -9,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from transforms.blocks import RejectReason, UnitError
+from transforms.blocks import Quoting, RejectReason, UnitError
 from transforms.readers.columns import find_column
 from transforms.readers.lines import CHUNK_BYTES, LineBatch, iter_line_batches
 from transforms.readers.rows import BATCH_TEXT_BYTES, RowBuilder
@@ -18,29 +20,35 @@ CSV_BATCH_ROWS = 4096
 
 
 def read_csv_rows(
-    file: BinaryIO, delimiter: str, builder: RowBuilder, *, chunk_bytes: int = CHUNK_BYTES
+    file: BinaryIO, delimiter: str, builder: RowBuilder, *, quoting: Quoting = "minimal", chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[pa.RecordBatch]:
-    """Read a CSV file into batches of ROW_SCHEMA; a row's position is its number, 0 for the one after the header.
+    """Read a CSV file into batches of ROW_SCHEMA. The position of a row is its number, 0 for the one after the header.
 
-    Raises UnitError where the header cannot be read or lacks a column.
+    Raises:
+        UnitError: The header cannot be read or lacks a column.
     """
     options = builder.options
-    records = iter_csv_records(file, delimiter, max_record_bytes=options.max_record_bytes, chunk_bytes=chunk_bytes)
+    records = iter_csv_records(
+        file, delimiter, quoting=quoting, max_record_bytes=options.max_record_bytes, chunk_bytes=chunk_bytes
+    )
     columns = next(records, None)
     if columns is None:
         return
     if isinstance(columns, CsvReject):
         raise UnitError(f"the header cannot be read: {columns.reason}: {columns.detail}", "corrupt_header")
-    text_column = find_column(columns, options.text_field)
+    text_column, *more_columns = [find_column(columns, name) for name in options.text_field]
     id_column = None if options.id_field is None else find_column(columns, options.id_field)
 
-    rows, held_chars, first = [], 0, 0
+    rows: list[tuple] = []
+    held_chars = first = 0
     for record in records:
         row_id = text = reason = detail = None
         if isinstance(record, CsvReject):
             reason, detail = record
         elif len(record) == len(columns):
             text = record[text_column]
+            if more_columns:
+                text = "\n".join(filter(None, [text, *(record[column] for column in more_columns)]))
             row_id = None if id_column is None else record[id_column] or None
             held_chars += len(text)
         elif record:
@@ -62,25 +70,75 @@ def _csv_batch(builder: RowBuilder, rows: list[tuple], first: int) -> pa.RecordB
 
 
 class CsvReject(NamedTuple):
-    """Say why a record of a CSV file gives no fields."""
+    """The reason why a record of a CSV file has no fields."""
 
     reason: RejectReason
     detail: str
 
 
 def iter_csv_records(
-    file: BinaryIO, delimiter: str, *, max_record_bytes: int, chunk_bytes: int = CHUNK_BYTES
+    file: BinaryIO,
+    delimiter: str,
+    *,
+    quoting: Quoting = "minimal",
+    max_record_bytes: int,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[list[str] | CsvReject]:
-    """Read the records of a CSV file, its header first, and go on after bad ones.
+    """Read the records of a CSV file, its header first, and continue after bad records.
 
-    Quotes are read strictly. Where they do not fit, or the record grows beyond `max_record_bytes` characters (as when
-    a quote is never closed), its first line alone is rejected, and reading goes on with the line after that.
+    With `quoting="minimal"` quotes are read strictly. If they are misplaced, or the record exceeds `max_record_bytes`
+    characters (as with a quote that is never closed), only its first line is rejected, and reading continues with the next
+    line. With "none" each line is a record, and quotes are part of the fields.
     """
-    # The module's limit holds for the whole process, so it is only ever raised; _CsvLines keeps the real one.
+    # The limit of the module holds for the whole process, so it is only increased; _CsvLines enforces the real limit.
     csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes + 1))
     batches = iter_line_batches(file, max_line_bytes=max_record_bytes, chunk_bytes=chunk_bytes)
-    lines = _CsvLines(batches, max_record_bytes)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    return _iter_records(_CsvLines(batches, max_record_bytes), delimiter, quoting)
+
+
+def infer_quoting(sample: bytes, delimiter: str) -> Quoting:
+    """Infer from the first bytes of a file whether its writer quotes fields.
+
+    The result is the reading that fits more lines; "minimal" if both fit as many. A line fits if it belongs to a record
+    with as many fields as the header. A quote inside of a field without quotes around it decides between readings that fit
+    equally: a writer that quotes fields quotes such a field.
+    """
+    sample = sample[: sample.rfind(b"\n") + 1]
+    if b'"' not in sample:
+        return "minimal"
+    quoted_lines, has_inner_quotes = _lines_that_fit(sample, delimiter, "minimal")
+    plain_lines, _ = _lines_that_fit(sample, delimiter, "none")
+    return "none" if plain_lines > quoted_lines or (plain_lines == quoted_lines and has_inner_quotes) else "minimal"
+
+
+def _lines_that_fit(sample: bytes, delimiter: str, quoting: Quoting) -> tuple[int, bool]:
+    """Return how many lines fit a reading, and whether a field without quotes around it has a quote."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(sample) + 1))
+    lines = _CsvLines(iter_line_batches(io.BytesIO(sample), max_line_bytes=len(sample)), len(sample))
+    columns, count, has_inner_quotes = 0, 0, False
+    for record in _iter_records(lines, delimiter, quoting):
+        line, *more = [text or "" for text in lines.record]
+        if isinstance(record, CsvReject):
+            if record.detail == "unexpected end of data":
+                whole = sum(other.count(delimiter) == columns - 1 for other in more)
+                if columns == 1 or 2 * whole <= len(more):  # the quote is open as the sample ends inside of the record
+                    return count + len(lines.record), has_inner_quotes
+            continue
+        columns = columns or len(record)
+        if len(record) != columns:
+            continue
+        count += len(lines.record)
+        fields = line.split(delimiter)
+        if not more and len(fields) == columns:
+            has_inner_quotes |= any('"' in field[1:] and field[0] != '"' for field in fields)
+    return count, has_inner_quotes
+
+
+def _iter_records(lines: _CsvLines, delimiter: str, quoting: Quoting) -> Iterator[list[str] | CsvReject]:
+    if quoting == "none":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.begin_record()
         try:
@@ -102,26 +160,26 @@ def iter_csv_records(
 
 
 class _CsvLines:
-    """Feed decoded lines to csv.reader and keep those of the current record, so that they can be read again.
+    """Passes decoded lines to csv.reader and keeps the lines of the current record, so that they can be read again.
 
-    A line that was too long stands as None. Bytes that are not UTF-8 come as lone surrogates; `not_utf8` says that
-    some have come, here or earlier.
+    A line that is too long is None. Bytes that are not UTF-8 become lone surrogates. `not_utf8` is set after the first such
+    byte.
     """
 
-    def __init__(self, batches: Iterator[LineBatch], max_record_chars: int):
+    def __init__(self, batches: Iterator[LineBatch], max_record_chars: int) -> None:
         self._batches, self._max_record_chars = batches, max_record_chars
         self._waiting: deque[str | None] = deque()
         self.record: list[str | None] = []
         self.not_utf8 = False
         self._record_chars = 0
 
-    def begin_record(self):
+    def begin_record(self) -> None:
         self.record, self._record_chars = [], 0
 
-    def reread_after_first(self):
+    def reread_after_first(self) -> None:
         self._waiting.extendleft(reversed(self.record[1:]))
 
-    def __iter__(self):
+    def __iter__(self) -> _CsvLines:
         return self
 
     def __next__(self) -> str:
@@ -135,7 +193,7 @@ class _CsvLines:
         if self._record_chars > self._max_record_chars:
             raise csv.Error(f"the record has more than {self._max_record_chars} characters; is a quote left open?")
         if "\0" in line:
-            raise csv.Error("line contains NUL")  # Python 3.10 raises this by itself, later versions do not
+            raise csv.Error("line contains NUL")  # as Python 3.10 does; later versions accept it
         return line
 
     def _decode(self, batch: LineBatch) -> list[str | None]:
@@ -144,7 +202,7 @@ class _CsvLines:
             text = data.decode()
         except UnicodeDecodeError:
             text, self.not_utf8 = data.decode(errors="surrogateescape"), True
-        lines: list[str | None] = list(io.StringIO(text, newline="\n"))  # splits at \n alone and keeps it
+        lines: list[str | None] = list(io.StringIO(text, newline="\n"))  # splits at \n only, and keeps it
         for index in np.flatnonzero(batch.truncated):
             lines[index] = None
         return lines

@@ -1,5 +1,7 @@
 """Read the lines of a text shard as rows."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,7 +13,8 @@ from transforms.readers.rows import RowBuilder
 
 
 def read_text_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: RowBuilder) -> Iterator[pa.RecordBatch]:
-    """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA: each line is a text."""
+    """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA. Each line is a text."""
     for lines, positions in batches:
         texts, reasons, details = decode_utf8(lines.values())
-        yield builder.build(texts, positions, truncated=pa.array(lines.truncated), reasons=reasons, details=details)
+        truncated = pa.array(lines.truncated)
+        yield builder.build(texts, positions, truncated=truncated, reasons=reasons, details=details)

@@ -31,7 +31,7 @@ def root(tmp_path, monkeypatch):
     systems.forget_options()
     files.use_options(PipelineOptions(["--remote_root", str(tmp_path)]))
     monkeypatch.setattr(systems.Cloud, "failing", {})
-    monkeypatch.setattr(remote, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "_RETRY_WAIT_SECONDS", 0.0)
     yield tmp_path
     systems.forget_options()
 

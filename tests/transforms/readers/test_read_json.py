@@ -120,3 +120,83 @@ def test_json_depth_limit_is_exact():
 
     data = nested(MAX_JSON_DEPTH) + nested(MAX_JSON_DEPTH + 1)
     assert [position for position, *_ in rejects(read(data, "a.jsonl"))] == [len(nested(MAX_JSON_DEPTH))]
+
+
+NESTED = ReadOptions(text_field="data.text", id_field="data.id")
+NESTED_ROWS = [
+    (b'{"data": {"text": "a", "id": 1}}', ("a", "1"), None),
+    (b'{"data": {"text": "a", "id": "x", "more": [1]}, "text": "b"}', ("a", "x"), None),
+    (b'{"data.text": "literal", "data": {"text": "a", "id": 1}}', ("literal", "1"), None),
+    (b'{"data.text": null, "data": {"text": "a", "id": 1}}', ("a", "1"), None),
+    (b'{"data.text": "literal", "data.id": 7}', ("literal", "7"), None),
+    (b'{"data": {"id": 1}}', None, "missing_text"),
+    (b'{"data": {"text": null, "id": 1}}', None, "missing_text"),
+    (b'{"data": {"text": 5, "id": 1}}', None, "not_a_string"),
+    (b'{"data": {"text": "a"}}', None, "missing_id"),
+    (b'{"data": null}', None, "missing_id"),
+    (b'{"data": "text"}', None, "missing_id"),
+    (b'{"data": [{"text": "a"}]}', None, "missing_id"),
+    (b"{}", None, "missing_id"),
+]
+
+
+@pytest.mark.parametrize(("line", "row", "reason"), NESTED_ROWS)
+def test_nested_fields_are_read_whatever_stands_beside_them(line, row, reason):
+    good = b'{"data": {"text": "fine", "id": 0}}\n'
+    for before, after in [(b"", b""), (good, good), (b"nope\n", good)]:
+        blocks = read(before + line + b"\n" + after, "a.jsonl", options=NESTED)
+        assert [mine[2] for mine in rejects(blocks) if mine[0] == len(before)] == ([reason] if reason else [])
+        kept = dict(zip(column(blocks, "position"), zip(column(blocks, "text"), column(blocks, "id"))))
+        assert kept.get(len(before)) == row
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "options",
+    [
+        NESTED,
+        ReadOptions(text_field=("data.text", "data.more"), id_field="data.id"),
+        ReadOptions(text_field=("data", "data.text")),
+        ReadOptions(text_field=("title", "a.b.c")),
+    ],
+)
+def test_nested_rows_read_together_are_those_read_one_by_one(seed, options):
+    rng = random.Random(seed)
+    lines = [
+        *(line for line, *_ in NESTED_ROWS),
+        b'{"title": "t", "a": {"b": {"c": "d"}}}',
+        b'{"title": "", "a": {"b": {"c": ""}}}',
+        b'{"title": null, "a": {"b": null}}',
+        b'{"data": {"text": "", "more": "m", "id": 3}}',
+    ]
+    data = b"\n".join(rng.choices(lines if seed % 2 else [lines[0], lines[2], lines[-4], lines[-1]], k=12)) + b"\n"
+    whole = read(data, "a.jsonl", options=options)
+    assert all(read(data, "a.jsonl", options=options, chunk_bytes=size) == whole for size in (1, 100))
+    assert sum(block.rows_read for block in whole) == 12
+
+
+def test_several_text_fields_are_joined_without_those_that_are_missing():
+    rows = [
+        b'{"title": "A", "body": "b"}',
+        b'{"body": "b"}',
+        b'{"title": "A", "body": null}',
+        b'{"title": "", "body": "b"}',
+        b"{}",
+        b'{"title": "", "body": null}',
+        b'{"title": "A", "body": 5}',
+    ]
+    for noise in (b"", b"nope\n"):  # read by Arrow where it can, and line by line
+        blocks = read(
+            b"\n".join(rows[:6]) + b"\n" + noise, "a.jsonl", options=ReadOptions(text_field=["title", "body"])
+        )
+        assert column(blocks, "text") == ["A\nb", "b", "A", "b"]
+        assert [reason for *_, reason in rejects(blocks)][:2] == ["missing_text", "blank_text"]
+    blocks = read(b"\n".join(rows), "a.jsonl", options=ReadOptions(text_field=["title", "body"]))
+    assert [reason for *_, reason in rejects(blocks)] == ["missing_text", "blank_text", "not_a_string"]
+    assert blocks[0].rejects["detail"][0].as_py() == "fields 'title' and 'body' are missing or null"
+
+
+def test_joined_text_is_truncated_as_a_whole():
+    options = ReadOptions(text_field=["title", "body"], max_text_bytes=6)
+    blocks = read(b'{"title": "abc", "body": "defg"}\n', "a.jsonl", options=options)
+    assert (column(blocks, "text"), column(blocks, "truncated")) == (["abc\nde"], [True])

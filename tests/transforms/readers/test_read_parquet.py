@@ -1,7 +1,9 @@
 """Claims about splitting Parquet shards into row groups, and reading them."""
 
+import decimal
 import io
 import random
+import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -111,6 +113,107 @@ def test_parquet_ids(ids, expected):
     blocks = read(as_parquet(table), "a.parquet", options=ReadOptions(id_field="id"))
     assert column(blocks, "id") == [row_id for row_id in expected if row_id]
     assert rejects(blocks) == [(row, None, "missing_id") for row, row_id in enumerate(expected) if not row_id]
+
+
+UUIDS = [uuid.UUID(int=7), uuid.UUID("12345678-9abc-def0-1234-56789abcdef0")]
+
+
+@pytest.mark.parametrize(
+    ("type_", "ids", "expected"),
+    [
+        (pa.decimal128(38, 0), [7, None], ["7", None]),
+        (pa.decimal128(38, 0), [10**37, -3], [str(10**37), "-3"]),
+        (pa.decimal256(60, 0), [10**50, 0], [str(10**50), "0"]),
+        (pa.decimal128(20, 2), [decimal.Decimal("7.00"), decimal.Decimal("7.50")], ["7", None]),
+        (pa.float64(), [2.0**53, 2.0**60], [str(2**53), None]),
+        (pa.uint64(), [2**64 - 1, None], [str(2**64 - 1), None]),
+        (pa.uuid(), [value.bytes for value in UUIDS], [str(value) for value in UUIDS]),
+        (pa.uuid(), [UUIDS[0].bytes, None], [str(UUIDS[0]), None]),
+        (pa.dictionary(pa.int8(), pa.int64()), [5, None], ["5", None]),
+        (pa.dictionary(pa.int8(), pa.string()), ["a", None], ["a", None]),
+    ],
+)
+def test_parquet_ids_of_other_databases(type_, ids, expected):
+    table = pa.table({"text": ["x", "y"], "id": pa.array(ids, type_)})
+    blocks = read(as_parquet(table), "a.parquet", options=ReadOptions(id_field="id"))
+    assert column(blocks, "id") == [row_id for row_id in expected if row_id]
+    assert rejects(blocks) == [(row, None, "missing_id") for row, row_id in enumerate(expected) if not row_id]
+
+
+def test_files_of_duckdb_are_read(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "a.parquet"
+    duckdb.sql(
+        "copy (select 10 + i::decimal(38, 0) as decimal_id, i::hugeint as hugeint_id, "
+        "('00000000-0000-0000-0000-00000000000' || i)::uuid as uuid_id, "
+        f"json_object('t', 'text ' || i)->'$.t' as text from range(2) t(i)) to '{path}'"
+    )
+    data = path.read_bytes()
+    expected = {
+        "decimal_id": ["10", "11"],
+        "hugeint_id": ["0", "1"],
+        "uuid_id": ["00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000001"],
+    }
+    for id_field, ids in expected.items():
+        blocks = read(data, "a.parquet", options=ReadOptions(id_field=id_field))
+        assert column(blocks, "id") == ids
+        assert column(blocks, "text") == ['"text 0"', '"text 1"']
+
+
+@pytest.mark.parametrize("storage", [pa.string(), pa.large_string(), pa.string_view()])
+def test_text_of_parquets_json_type_is_its_string(storage):
+    texts = pa.ExtensionArray.from_storage(pa.json_(storage), pa.array(['{"a": 1}', None], storage))
+    blocks = read(as_parquet(pa.table({"text": texts})), "a.parquet")
+    assert column(blocks, "text") == ['{"a": 1}']
+    assert rejects(blocks) == [(1, "a.parquet#1", "missing_text")]
+
+
+def nested_table(**columns):
+    data = pa.array([{"text": "a", "id": 1, "noise": "x"}, None, {"text": None, "id": 3, "noise": "x"}])
+    return pa.table({"data": data, "other": [1, 2, 3], **columns})
+
+
+def test_fields_of_struct_columns_are_read():
+    options = ReadOptions(text_field="data.text", id_field="other")
+    blocks = read(as_parquet(nested_table()), "a.parquet", options=options)
+    assert column(blocks, "text") == ["a"]
+    assert rejects(blocks) == [(1, "2", "missing_text"), (2, "3", "missing_text")]
+    blocks = read(
+        as_parquet(nested_table()), "a.parquet", options=ReadOptions(text_field="data.text", id_field="data.id")
+    )
+    assert rejects(blocks) == [(1, None, "missing_id"), (2, "3", "missing_text")]
+
+
+def test_a_column_whose_name_has_the_dots_takes_precedence():
+    table = nested_table(**{"data.text": ["literal", "b", "c"]})
+    assert column(read(as_parquet(table), "a.parquet", options=ReadOptions(text_field="data.text")), "text") == [
+        "literal",
+        "b",
+        "c",
+    ]
+
+
+@pytest.mark.parametrize("name", ["data.body", "other.text", "data.text.more", "nothing.text"])
+def test_a_field_that_no_struct_has_is_a_missing_column(name):
+    with pytest.raises(UnitError, match=f"no column '{name}'; its columns are data, other") as raised:
+        read(as_parquet(nested_table()), "a.parquet", options=ReadOptions(text_field=name))
+    assert raised.value.reason == "missing_column"
+
+
+def test_several_text_columns_are_joined_without_those_that_are_null_or_empty():
+    table = pa.table(
+        {"title": ["A", None, "A", None, ""], "body": pa.array(["b", "b", "", None, None], pa.large_string())}
+    )
+    blocks = read(as_parquet(table), "a.parquet", options=ReadOptions(text_field=("title", "body")))
+    assert column(blocks, "text") == ["A\nb", "b", "A"]
+    assert [reason for *_, reason in rejects(blocks)] == ["missing_text", "blank_text"]
+
+
+def test_a_joined_column_of_another_type_rejects_its_rows():
+    table = pa.table({"title": ["A", "B"], "body": [1, 2]})
+    blocks = read(as_parquet(table), "a.parquet", options=ReadOptions(text_field=("title", "body")))
+    assert [reason for *_, reason in rejects(blocks)] == ["not_a_string", "not_a_string"]
+    assert blocks[0].rejects["detail"][0].as_py() == "column 'body' is of type int64"
 
 
 def test_parquet_reads_no_column_it_does_not_need():

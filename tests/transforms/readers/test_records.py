@@ -11,7 +11,7 @@ import pytest
 from tests.transforms.shards import COMPRESS, ENCODE, ROWS, TEXT_FORMATS, TEXTS, as_parquet, column, read, rejects
 from transforms.blocks import TEXT_SCHEMA, BlockLimits, ReadOptions, UnitError
 from transforms.readers.formats import byte_ranges, detect
-from transforms.readers.records import read_blocks
+from transforms.readers.records import read_blocks, unit_ranges
 
 
 @pytest.mark.parametrize("chunk_bytes", [64, 1 << 20])
@@ -177,3 +177,32 @@ def test_single_line_of_96_mb_takes_little_memory(tmp_path, name, most_mb):
         [sys.executable, "-c", PEAK_OF_ONE_LINE, str(path)], capture_output=True, text=True, check=True
     )
     assert float(run.stdout) < most_mb
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("a.txt", ReadOptions(), [(0, 100, 100), (100, 200, 100), (200, 250, 50)]),
+        ("notes", ReadOptions(), [(0, 100, 100), (100, 200, 100), (200, 250, 50)]),
+        ("a.txt", ReadOptions(encoding="utf-16"), [(0, 250, 250)]),
+        ("a.csv", ReadOptions(), [(0, 250, 250)]),
+        ("a.jsonl.gz", ReadOptions(), [(0, 250, 250)]),
+    ],
+)
+def test_units_of_shards_that_need_not_be_opened(name, options, expected):
+    def open_raw():
+        pytest.fail("the shard was opened")
+
+    assert unit_ranges(open_raw, detect(name, options.format, options.encoding), 250, 100) == expected
+
+
+@pytest.mark.parametrize("compression", ["", ".gz"])
+def test_units_of_parquet_follow_from_its_footer(compression):
+    data = as_parquet(ROWS, row_group_size=100)
+    shard_format = detect(f"a.parquet{compression}")
+    if compression:
+        with pytest.raises(UnitError, match="Parquet inside gzip cannot be read"):
+            unit_ranges(lambda: io.BytesIO(data), shard_format, len(data), 1)
+    else:
+        ranges = unit_ranges(lambda: io.BytesIO(data), shard_format, len(data), 1)
+        assert [(start, stop) for start, stop, _ in ranges] == [(0, 1), (1, 2), (2, 3)]
