@@ -16,7 +16,7 @@ TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentim
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests"
-	@echo "make lint     check style and the import contract"
+	@echo "make lint     check style, types and the import contract"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
 	@echo "make encoder  train the bundled encoder again     (DATA=$(DATA))"
@@ -39,6 +39,7 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
 
 # All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
 bench: $(VENV)/.installed-bench | $(CORPUS)
