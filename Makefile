@@ -6,16 +6,20 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 WORK   ?= build/bench
 CORPUS ?= $(WORK)/corpus
+WORKERS ?= logical
 SHARE  ?= 0.05
 PARTS  ?= all
 STUDY  ?= build/study
 STEPS  ?= all
+# A file's tests stay in one process, which makes their fixtures once.
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test lint bench study encoder heads clean
+.PHONY: help install demo test test-fast lint bench study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
-	@echo "make test     run all tests"
+	@echo "make test     run all tests, one process a processor (WORKERS=$(WORKERS); 0: all in this process)"
+	@echo "make test-fast  run the tests that take less than about 5 s each"
 	@echo "make lint     check style, types and the import contract"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
@@ -33,7 +37,10 @@ demo: $(STAMP)
 	$(PY) examples/demo.py
 
 test: $(STAMP)
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
+
+test-fast: $(STAMP)
+	$(PY) -m pytest $(PARALLEL) -m 'not slow'
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
