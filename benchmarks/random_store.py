@@ -24,12 +24,13 @@ def write(folder: Path, documents: int, bundle: encoder.Bundle, block_rows: int 
     The bits are random: labels come out more evenly than of real texts, and codes do not compress, as real ones hardly do.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    made = open_or_create_store(str(folder), str(folder), {"block_rows": block_rows}, "encode-once benchmarks")
-    store = dataclasses.replace(made, run_id="random")
+    new_store = open_or_create_store(str(folder), str(folder), {"block_rows": block_rows}, "encode-once benchmarks")
+    store = dataclasses.replace(new_store, run_id="random")
     blocks = [min(block_rows, documents - start) for start in range(0, documents, block_rows)]
     units = -(-len(blocks) // BLOCKS_PER_UNIT)
-    shard = {"path": "random.txt", "size_bytes": documents * BYTES_PER_DOCUMENT, "stamp": 0}
-    key = shard_key(shard["path"], shard["size_bytes"], "0", {})
+    path, size_bytes = "random.txt", documents * BYTES_PER_DOCUMENT
+    shard = {"path": path, "size_bytes": size_bytes, "stamp": 0}
+    key = shard_key(path, size_bytes, "0", {})
     common = {"encoder": bundle.fingerprint, "bits": bundle.bits, "bit_order": BIT_ORDER, "shard": shard}
     rng = np.random.default_rng(seed)
     for number, rows in enumerate(blocks):
