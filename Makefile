@@ -15,12 +15,13 @@ STEPS  ?= all
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test test-fast lint bench study encoder heads clean
+.PHONY: help install demo test test-fast lint map bench study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests, one process a processor (WORKERS=$(WORKERS); 0: all in this process)"
 	@echo "make test-fast  run the tests that take less than about 5 s each"
 	@echo "make lint     check style, types and the import contract"
+	@echo "make map      update the map of modules in CONTRIBUTING.md"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
 	@echo "make encoder  train the bundled encoder again     (DATA=$(DATA))"
@@ -47,6 +48,9 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+
+map: $(STAMP)
+	$(PY) -m tests.module_map
 
 # All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
 bench: $(VENV)/.installed-bench | $(CORPUS)
