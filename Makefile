@@ -6,17 +6,22 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 WORK   ?= build/bench
 CORPUS ?= $(WORK)/corpus
+WORKERS ?= logical
 SHARE  ?= 0.05
 PARTS  ?= all
 STUDY  ?= build/study
 STEPS  ?= all
+# A file's tests stay in one process, which makes their fixtures once.
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test lint docs bench study encoder heads clean
+.PHONY: help install demo test test-fast lint map docs bench study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
-	@echo "make test     run all tests"
-	@echo "make lint     check style and the import contract"
+	@echo "make test     run all tests, one process a processor (WORKERS=$(WORKERS); 0: all in this process)"
+	@echo "make test-fast  run the tests that take less than about 5 s each"
+	@echo "make lint     check style, types and the import contract"
+	@echo "make map      update the map of modules in CONTRIBUTING.md"
 	@echo "make docs     build the documentation site in build/docs, check its links"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
@@ -34,12 +39,19 @@ demo: $(STAMP)
 	$(PY) examples/demo.py
 
 test: $(STAMP)
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
+
+test-fast: $(STAMP)
+	$(PY) -m pytest $(PARALLEL) -m 'not slow'
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+map: $(STAMP)
+	$(PY) -m tests.module_map
 
 docs: $(VENV)/.installed-docs
 	$(PY) -m mkdocs build --strict

@@ -32,9 +32,11 @@ EXTRAS_REQUIRE = {
     "test": [
         "duckdb>=1.2",
         "import-linter>=2.1",
+        "mypy>=1.15",
         "pandas>=2.2",
         "psutil>=6",
         "pytest>=8",
+        "pytest-xdist>=3.6",
         "ruff>=0.11",
         "scikit-learn>=1.5",
         "sentence-transformers>=5.0",
@@ -54,6 +56,7 @@ setup(
         include=[f"{name}{rest}" for name in ("encoder", "heads", "pipelines", "transforms") for rest in ("", ".*")]
     ),
     package_data={
+        "": ["py.typed"],
         "encoder": [f"bundles/default/*.{ending}" for ending in ("json", "md", "safetensors")],
         "heads": ["bundled/*/*.json", "bundled/*/*.safetensors"],
     },

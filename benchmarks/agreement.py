@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, get_args
 
 import numpy as np
@@ -11,23 +12,25 @@ import heads
 from benchmarks.harness import Table, in_thread, reason
 from encoder import bits as bit_packing
 from encoder.forward.model import Precision
+from heads.calibrate import SingleLabels
 
 
 def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
     """Encode texts in every precision and label them by the bundled heads, beside float32."""
     loaded = [heads.load(name) for name in heads.bundled()]
-    reference = in_thread(lambda: encoder.load("default", "cpu", "float32").encode(texts).bits)
-    rows, figures = [], {}
+    reference = in_thread(lambda: _codes(texts, "float32"))
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {}
     for precision in (p for p in get_args(Precision) if p not in ("auto", "float32")):
         try:
-            bits = in_thread(lambda p=precision: encoder.load("default", "cpu", p).encode(texts).bits)
+            bits = in_thread(functools.partial(_codes, texts, precision))
         except Exception as error:  # a precision this machine cannot have
             figures[precision] = {"absent": reason(error)}
             rows.append((precision, "-", "-", "-", f"absent: {reason(error)}"))
             continue
         differing = bit_packing.differing_share(bits, reference)
         same = {head.task: float(np.mean(same_labels(head, bits, reference))) for head in loaded}
-        mean, worst = float(np.mean(list(same.values()))), min(same, key=same.get)
+        mean, worst = float(np.mean(list(same.values()))), min(same, key=lambda task: same[task])
         figures[precision] = {
             "documents": len(texts),
             "differing_bits": round(differing, 5),
@@ -44,4 +47,11 @@ def same_labels(head: heads.Head, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if head.kind == "multi":
         given_a, given_b = (head.score(bits) >= head.thresholds for bits in (a, b))
         return (given_a == given_b).all(axis=1)
-    return head.predict(a).label_index == head.predict(b).label_index
+    labels_a, labels_b = head.predict(a), head.predict(b)
+    if not (isinstance(labels_a, SingleLabels) and isinstance(labels_b, SingleLabels)):
+        raise ValueError(f"head {head.task} is a regression: it gives numbers, not labels")
+    return labels_a.label_index == labels_b.label_index
+
+
+def _codes(texts: list[str], precision: Precision) -> np.ndarray:
+    return encoder.load("default", "cpu", precision).encode(texts).bits

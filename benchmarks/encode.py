@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import statistics
 from collections.abc import Callable
@@ -54,8 +55,8 @@ def run(settings: Settings) -> Report:
 
     rivals, absent = _build(task)
     wanted = in_thread(lambda: last_layer.features(tune))
-    vectors = {rival.name: in_thread(lambda rival=rival: np.asarray(rival.encode(tune))) for rival in rivals}
-    cosines = {name: mean_cosine(found, wanted) for name, found in vectors.items()}
+    vectors = {rival.name: in_thread(functools.partial(rival.encode, tune)) for rival in rivals}
+    cosines = {name: mean_cosine(np.asarray(encoded), wanted) for name, encoded in vectors.items()}
 
     codes = in_thread(lambda: ours.encode(texts))
     dtype = ours.dtype if ours.dtype.is_floating_point else last_layer.dtype
@@ -144,8 +145,8 @@ def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
     for name, build in RIVALS.items():
         say(f"preparing {name}")
         try:
-            rival = in_thread(lambda build=build: build(task))
-            in_thread(lambda rival=rival: rival.encode(task.tune[:2]))
+            rival = in_thread(functools.partial(build, task))
+            in_thread(functools.partial(rival.encode, task.tune[:2]))
         except Exception as error:  # not installed, no export, an incompatible version: all are told
             absent[name] = reason(error)
         else:

@@ -6,6 +6,7 @@ Knows nothing of encoders, heads or stores.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import statistics
 import sys
@@ -38,7 +39,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
 
     @classmethod
     def of(cls, title: str, figures: dict[str, Any]) -> Table:
@@ -91,15 +92,15 @@ class Timing:
 
     def figures(self, ours: str, work: float) -> dict[str, Any]:
         """Return a JSON object: for every contender its rate and how many times as fast `ours` was."""
-        found = {}
+        figures: dict[str, Any] = {}
         for name in self.seconds:
             ratios = self.ratios(ours, name)
-            found[name] = {
+            figures[name] = {
                 "ours_times_as_fast": round(statistics.median(ratios), 3),
                 "ratios": [round(ratio, 3) for ratio in ratios],
                 "per_second": round(self.per_second(name, work), 1),
             }
-        return found | {name: {"absent": reason} for name, reason in self.absent.items()}
+        return figures | {name: {"absent": reason} for name, reason in self.absent.items()}
 
     def table(self, title: str, ours: str, work: float, unit: str = "documents") -> Table:
         """Lay the comparison out: ratios first, the slowest rival last, what is absent at the end with its reason."""
@@ -179,9 +180,9 @@ def interleave(
     return timing
 
 
-def say(what: str) -> None:
-    """Tell who waits what is being done, on standard error."""
-    print(f"  … {what}", file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    """Print what is being done on standard error."""
+    print(f"  … {message}", file=sys.stderr, flush=True)
 
 
 def reason(error: BaseException) -> str:
@@ -200,14 +201,14 @@ def best_setting(settings: Sequence[Any], run: Callable[[Any], Any], thread: Thr
     for _ in range(2):
         for setting in settings:
             try:
-                taken = time_in_thread(lambda setting=setting: run(setting), thread=thread)
+                taken = time_in_thread(functools.partial(run, setting), thread=thread)
             except Exception as error:  # too large a batch, for one
                 failed = error
                 continue
             seconds[setting] = min(seconds[setting], taken)
     if failed is not None and min(seconds.values()) == float("inf"):
         raise failed
-    return min(seconds, key=seconds.get)
+    return min(seconds, key=lambda setting: seconds[setting])
 
 
 def median_seconds(function: Callable[[], Any], rounds: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import statistics
 from pathlib import Path
@@ -36,11 +37,11 @@ def run(settings: Settings) -> Report:
     # A few documents take a head microseconds: it labels the same codes over and over.
     repeats = max(1, settings.kernel_rows // len(codes))
     for head in used:
-        many = np.tile(codes, (repeats, 1))
-        contenders.append(Contender(head.task, lambda head=head, many=many: head.predict(many), None))
+        repeated = np.tile(codes, (repeats, 1))
+        contenders.append(Contender(head.task, functools.partial(head.predict, repeated), None))
     names = [f"model {number + 1}" for number in range(len(models.passes))]
     for name, classify in zip(names, models.passes):
-        contenders.append(Contender(name, lambda classify=classify: classify(texts), lambda c=classify: c(texts[:64])))
+        contenders.append(Contender(name, functools.partial(classify, texts), functools.partial(classify, texts[:64])))
     timing = interleave(contenders, settings.rounds)
 
     labelling = [[s / repeats for s in timing.seconds[head.task]] for head in used]
@@ -76,11 +77,11 @@ def counts(most: int) -> list[int]:
 def many_heads(count: int) -> list[heads.Head]:
     """Return so many heads: the bundled ones, then copies of them under other names."""
     loaded = [heads.load(name) for name in heads.bundled()]
-    found = []
+    many = []
     for number, head in zip(range(count), itertools.cycle(loaded)):
         copy = number // len(loaded)
-        found.append(head if copy == 0 else dataclasses.replace(head, task=f"{head.task}_{copy + 1}"))
-    return found
+        many.append(head if copy == 0 else dataclasses.replace(head, task=f"{head.task}_{copy + 1}"))
+    return many
 
 
 @dataclasses.dataclass(frozen=True)

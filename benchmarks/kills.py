@@ -60,5 +60,5 @@ def count_rows(store: Path) -> int:
 
 def contents(store: Path) -> dict[str, bytes]:
     """Return codes and labels of a store by path."""
-    found = [path for folder in ("codes", "labels") for path in (store / folder).rglob("*") if path.is_file()]
-    return {str(path.relative_to(store)): path.read_bytes() for path in found}
+    paths = [path for folder in ("codes", "labels") for path in (store / folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(store)): path.read_bytes() for path in paths}

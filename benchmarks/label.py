@@ -47,7 +47,8 @@ def job(settings: Settings) -> dict[str, Any]:
     bundle = encoder.describe("default")
     stores = {n: random_store.write(settings.work / f"random-{n}", n, bundle) for n in settings.label_documents}
     seconds: dict[int, list[float]] = {n: [] for n in stores}
-    shell, peaks = {n: [] for n in stores}, {n: [] for n in stores}
+    shell: dict[int, list[float]] = {n: [] for n in stores}
+    peaks: dict[int, list[float]] = {n: [] for n in stores}
     for _ in range(settings.rounds):
         for documents, store in stores.items():
             ended, graph_seconds = label_once(store, documents)
@@ -83,16 +84,16 @@ def label_once(store: Path, documents: int) -> tuple[child.Ended, float]:
 
 def _kernel_tables(kernels: list[dict[str, Any]]) -> list[Table]:
     tables = []
-    for what, rival in (("logits", "NumPy unpackbits + product"), ("labels", "scikit-learn predict")):
+    for output, rival in (("logits", "NumPy unpackbits + product"), ("labels", "scikit-learn predict")):
         rows = []
         for entry in kernels:
-            ours, theirs = entry[what]["ours"]["per_second"], entry[what][rival]
-            told = (f"{theirs['ours_times_as_fast']:.2f}", f"{ours:,.0f}", f"{theirs['per_second']:,.0f}", "")
+            ours, theirs = entry[output]["ours"]["per_second"], entry[output][rival]
+            cells = (f"{theirs['ours_times_as_fast']:.2f}", f"{ours:,.0f}", f"{theirs['per_second']:,.0f}", "")
             if "absent" in theirs:
-                told = ("-", f"{ours:,.0f}", "-", f"absent: {theirs['absent']}")
-            rows.append((*told[:3], str(entry["bits"]), str(entry["classes"]), entry["head"], told[3]))
+                cells = ("-", f"{ours:,.0f}", "-", f"absent: {theirs['absent']}")
+            rows.append((*cells[:3], str(entry["bits"]), str(entry["classes"]), entry["head"], cells[3]))
         columns = ("ours ×", "ours, documents/s", "theirs", "bits", "classes", "head", "")
-        tables.append(Table(f"One core, {what}: beside {rival}", columns, rows))
+        tables.append(Table(f"One core, {output}: beside {rival}", columns, rows))
     return tables
 
 
@@ -100,11 +101,11 @@ def _job_table(jobs: dict[str, Any]) -> Table:
     rows = [
         (
             f"{int(n):,}",
-            f"{found['documents_per_second']:,}",
-            f"{found['shell_documents_per_second']:,}",
-            f"{found['peak_mb']:,}",
+            f"{size['documents_per_second']:,}",
+            f"{size['shell_documents_per_second']:,}",
+            f"{size['peak_mb']:,}",
         )
-        for n, found in jobs["sizes"].items()
+        for n, size in jobs["sizes"].items()
     ]
     title = f"The whole label job, {jobs['heads']} heads; peak memory {jobs['peak_ratio_large_to_small']:.2f} × at the larger"
     return Table(title, ("documents", "documents/s", "shell to shell", "peak MB"), rows)

@@ -27,13 +27,13 @@ def describe() -> dict[str, Any]:
     """Return the processor's name, usable cores, what it multiplies natively, threads, and versions of packages."""
     import torch
 
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    known = capabilities()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": processor_name(),
         "cores": usable,
         "load_before": round(os.getloadavg()[0], 2),
-        "simd": [name for name in _SIMD if found.get(name) is True],
+        "simd": [name for name in _SIMD if known.get(name) is True],
         "native_bfloat16": has_bfloat16(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
@@ -46,34 +46,38 @@ def describe() -> dict[str, Any]:
 
 def header() -> tuple[str, dict[str, Any]]:
     """Return the header for people, in three lines or four, and the same for programs."""
-    about = describe()
-    bfloat16 = "native bfloat16" if about["native_bfloat16"] else "no native bfloat16"
+    facts = describe()
+    bfloat16 = "native bfloat16" if facts["native_bfloat16"] else "no native bfloat16"
     lines = [
-        f"{about['processor']}, {about['cores']} cores ({', '.join(about['simd']) or 'SIMD unknown'}; {bfloat16}), "
-        f"{about['torch_threads']} torch threads, load before {about['load_before']}",
-        f"{about['system']}, Python {about['python']}",
-        ", ".join(f"{name} {found}" for name, found in about["packages"].items()),
+        f"{facts['processor']}, {facts['cores']} cores ({', '.join(facts['simd']) or 'SIMD unknown'}; {bfloat16}), "
+        f"{facts['torch_threads']} torch threads, load before {facts['load_before']}",
+        f"{facts['system']}, Python {facts['python']}",
+        ", ".join(f"{name} {installed}" for name, installed in facts["packages"].items()),
     ]
-    if about["gpus"]:
-        lines.insert(1, f"{', '.join(about['gpus'])}, CUDA {about['cuda']}")
-    return "\n".join(lines), about
+    if facts["gpus"]:
+        lines.insert(1, f"{', '.join(facts['gpus'])}, CUDA {facts['cuda']}")
+    return "\n".join(lines), facts
 
 
 def line() -> str:
     """Return what decides speed and rounding in one line: processor, cores, threads, bfloat16, GPUs, Python and torch."""
-    about = describe()
-    bfloat16 = "native bfloat16" if about["native_bfloat16"] else "no native bfloat16"
-    parts = [f"{about['processor']}, {about['cores']} cores, {about['torch_threads']} torch threads, {bfloat16}"]
-    parts += [*about["gpus"], f"Python {about['python']}, torch {about['packages']['torch']}"]
+    facts = describe()
+    bfloat16 = "native bfloat16" if facts["native_bfloat16"] else "no native bfloat16"
+    parts = [f"{facts['processor']}, {facts['cores']} cores, {facts['torch_threads']} torch threads, {bfloat16}"]
+    parts += [*facts["gpus"], f"Python {facts['python']}, torch {facts['packages']['torch']}"]
     return "; ".join(parts)
 
 
 def has_bfloat16() -> bool:
     """Say whether the processor multiplies bfloat16 natively; elsewhere it is emulated, slower than float32."""
+    return any(has is True for name, has in capabilities().items() if "bf16" in name)
+
+
+def capabilities() -> dict[str, Any]:
+    """Return what torch knows of the processor; nothing before torch 2.6."""
     import torch
 
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(has is True for name, has in found.items() if "bf16" in name)
+    return getattr(torch.cpu, "get_capabilities", dict)()
 
 
 def processor_name() -> str:

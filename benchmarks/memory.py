@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 from benchmarks import child, corpus, make_corpus
 from benchmarks.harness import Report, Table
@@ -13,7 +14,7 @@ def run(settings: Settings) -> Report:
     quarter = settings.work / "quarter"
     shutil.rmtree(quarter, ignore_errors=True)
     make_corpus.make(corpus.all_texts(settings.corpus)[::4], quarter)
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, folder in (("quarter", quarter), ("whole", settings.corpus)):
         store = settings.work / f"store-{name}"
         shutil.rmtree(store, ignore_errors=True)

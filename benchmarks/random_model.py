@@ -70,17 +70,18 @@ def train_tokenizer(shape: Shape, words: list[str], rng: np.random.Generator) ->
         tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=shape.vocabulary, special_tokens=special, show_progress=False)
+        trainer: type[trainers.Trainer] = trainers.WordPieceTrainer
         around = "[CLS] $A [SEP]"
     else:
         tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=shape.vocabulary, special_tokens=special, show_progress=False)
+        trainer = trainers.BpeTrainer
         around = "<s> $A </s>"
     drawn = draw(words, max(TRAINING_WORDS, len(words)), rng)
     lines = (" ".join(words[i] for i in part) for part in np.array_split(drawn, len(drawn) // 100))
-    tokenizer.train_from_iterator(lines, trainer)
+    options = {"vocab_size": shape.vocabulary, "special_tokens": special, "show_progress": False}
+    tokenizer.train_from_iterator(lines, trainer(**options))
     ends = [(token, tokenizer.token_to_id(token)) for token in around.split() if token != "$A"]
     tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=ends)
     return tokenizer

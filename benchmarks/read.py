@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import itertools
@@ -56,7 +57,7 @@ def compare(shard: Shard, path: Path, rounds: int) -> Timing:
 
     contenders = [Contender(OURS, ours, warm_up, "blocks with ids, every row accounted for; one thread")]
     for name, threads in (("pyarrow, one thread", False), ("pyarrow, its threads", True)):
-        contenders.append(Contender(name, lambda threads=threads: bare(path, threads), None, "one table"))
+        contenders.append(Contender(name, functools.partial(bare, path, threads), None, "one table"))
     return interleave(contenders, rounds)
 
 

@@ -52,8 +52,8 @@ def ml_transform_best(task: Task) -> Rival:
 def run_inference_defaults(task: Task) -> Rival:
     handler, note = _hugging_face_handler()
     _LOADED["defaults"] = feature_extraction(task, "float32")
-    made = handler("feature-extraction", "defaults")
-    return _run_inference(task, "Beam RunInference, defaults", f"HuggingFacePipelineModelHandler{note}", made)
+    model_handler = handler("feature-extraction", "defaults")
+    return _run_inference(task, "Beam RunInference, defaults", f"HuggingFacePipelineModelHandler{note}", model_handler)
 
 
 def run_inference_best(task: Task) -> Rival:
@@ -63,7 +63,7 @@ def run_inference_best(task: Task) -> Rival:
     _LOADED["best"] = feature_extraction(task, dtype, return_tensors=True)
 
     def build(batch_size: int) -> Rival:
-        made = handler(
+        model_handler = handler(
             "feature-extraction",
             "best",
             min_batch_size=batch_size,
@@ -72,8 +72,8 @@ def run_inference_best(task: Task) -> Rival:
             batch_bucket_boundaries=list(LENGTH_BUCKETS),
             inference_args={"batch_size": batch_size},
         )
-        about = f"HuggingFacePipelineModelHandler, {dtype}, length buckets, best batch size: {batch_size}, tensors"
-        return _run_inference(task, "Beam RunInference, best", about, made)
+        note = f"HuggingFacePipelineModelHandler, {dtype}, length buckets, best batch size: {batch_size}, tensors"
+        return _run_inference(task, "Beam RunInference, best", note, model_handler)
 
     rivals = {batch_size: build(batch_size) for batch_size in BATCH_SIZES}
     return rivals[best_setting(list(rivals), lambda batch_size: rivals[batch_size].encode(task.tune))]
@@ -95,8 +95,8 @@ def _ml_transform(name: str, note: str, model: str, **more: Any) -> Rival:
             transform = MLTransform(write_artifact_location=artifacts).with_transform(
                 Loaded(model_name=model, columns=["text"], **more)
             )
-            found = _through_beam(rows, transform)
-        by_row = {int(_field(row, "row")): _field(row, "text") for row in found}
+            outputs = _through_beam(rows, transform)
+        by_row = {int(_field(row, "row")): _field(row, "text") for row in outputs}
         return np.stack([np.asarray(by_row[i], np.float32) for i in range(len(texts))])
 
     return Rival(name, encode, note)
@@ -106,8 +106,8 @@ def _run_inference(task: Task, name: str, note: str, handler: Any) -> Rival:
     from apache_beam.ml.inference.base import RunInference
 
     def encode(texts: list[str]) -> np.ndarray:
-        found = _through_beam(texts, RunInference(handler))
-        by_text = {result.example: pool(result.inference, task.token_counts[result.example]) for result in found}
+        outputs = _through_beam(texts, RunInference(handler))
+        by_text = {result.example: pool(result.inference, task.token_counts[result.example]) for result in outputs}
         return np.stack([by_text[text] for text in texts])
 
     return Rival(name, encode, note)
@@ -148,14 +148,14 @@ def _hugging_face_handler() -> tuple[Callable[..., Any], str]:
         from transformers import AutoModel, Pipeline, pipeline  # noqa: F401  (before the stand-in is seen)
 
         stand_in = types.ModuleType("tensorflow")
-        stand_in.Tensor = type("Tensor", (), {})
+        vars(stand_in)["Tensor"] = type("Tensor", (), {})
         sys.modules["tensorflow"] = stand_in
-        transformers = sys.modules["transformers"]
-        transformers.TFAutoModel = object
+        transformers = vars(sys.modules["transformers"])
+        transformers["TFAutoModel"] = object
         try:
             module, note = importlib.import_module(name), " (imported with stand-ins for TensorFlow and TFAutoModel)"
         finally:
-            del sys.modules["tensorflow"], transformers.TFAutoModel
+            del sys.modules["tensorflow"], transformers["TFAutoModel"]
 
     def make(task_name: str, loaded: str, **more: Any) -> Any:
         handler = module.HuggingFacePipelineModelHandler(task=task_name, model=loaded, device="CPU", **more)

@@ -94,11 +94,12 @@ def _rival(name: str, task: Task, graphs: dict[str, Path]) -> Rival:
 
     def encode(texts: list[str], setting: tuple[str, int]) -> np.ndarray:
         graph, batch_tokens = setting
-        vectors = None
+        vectors = np.empty((0, 0), np.float32)
         for rows, ids, mask in sorted_batches(tokenize(texts), batch_tokens):
-            found = sessions[graph].run(None, {"input_ids": ids, "attention_mask": mask})[0]
-            vectors = np.empty((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
-            vectors[rows] = found
+            batch = sessions[graph].run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            if not len(vectors):
+                vectors = np.empty((len(texts), batch.shape[1]), np.float32)
+            vectors[rows] = batch
         return vectors
 
     settings = list(itertools.product(sessions, BATCH_TOKENS))

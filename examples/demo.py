@@ -45,7 +45,7 @@ def read_texts() -> dict[str, list[tuple[str, str]]]:
     from transforms.unit import Unit
 
     options = ReadOptions(id_field="id")
-    texts = {}
+    texts: dict[str, list[tuple[str, str]]] = {}
     for shard in match_shards([str(CORPUS)], str(CORPUS), options):
         for index, (start, stop, _) in enumerate(cut_shard(shard, 1 << 30)):
             unit = Unit.of(shard, index, 1, start, stop)

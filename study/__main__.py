@@ -47,12 +47,12 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
     earlier = kept.read(output / "results.json", options.keep)
     asked = [name for name in steps.STEPS if name in options.steps or "all" in options.steps]
-    found = steps.run(study, [name for name in asked if name not in earlier]) | earlier
+    results = steps.run(study, [name for name in asked if name not in earlier]) | earlier
     output.mkdir(parents=True, exist_ok=True)
     figures = page.figures(
-        settings, study.tasks, {name: found[name] for name in steps.STEPS if name in found}, options.note
+        settings, study.tasks, {name: results[name] for name in steps.STEPS if name in results}, options.note
     )
-    write_text(output / "results.json", page.lay_out(figures) + "\n")
+    write_text(output / "results.json", page.render(figures) + "\n")
     text = page.write(figures, output)
     write_text(output / "results.md", text)
     report(f"written to {output / 'results.md'}")
@@ -116,14 +116,15 @@ def settings_of(options: argparse.Namespace) -> Settings:
         settings = settings.quick()
     elif choose_device(options.device or settings.device).type == "cpu":
         settings = settings.on_a_processor()
-    asked = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
+    asked: dict[str, Any] = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
     if len(set(asked.get("tasks", ()))) < len(asked.get("tasks", ())):
         raise ValueError(f"--tasks names a task twice: {' '.join(asked['tasks'])}")
     if any(shots < FEWEST_SHOTS for shots in asked.get("shots", ())):
         raise ValueError(f"--shots needs {FEWEST_SHOTS} or more: a quarter of them chooses a head's strength")
     if "train_steps" in asked:  # of all encoders, where nothing else is said
         asked.setdefault("held_out_steps", None)
-    return dataclasses.replace(settings, **{n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()})
+    options_by_name: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()}
+    return dataclasses.replace(settings, **options_by_name)
 
 
 def _words(value: Any) -> str:

@@ -64,7 +64,7 @@ class Cache:
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, **make())
+                np.savez(file, allow_pickle=False, **make())
 
         self._ensure(path, step, label, inputs, write)
         with np.load(path, allow_pickle=False) as loaded:
@@ -81,20 +81,20 @@ class Cache:
         return self.folder / step.name / f"{label.replace('/', '-').replace(' ', '-')}-{key(step, inputs)}{end}"
 
     def _ensure(self, path: Path, step: Step, label: str, inputs: dict, write: Callable[[Path], Any]) -> None:
-        about = path.with_name(f"{path.name}.about")
+        record = path.with_name(f"{path.name}.about")
         began = self._clock()
         with _alone(path.parent, path.name):
             if self._nested:
                 self._nested[-1] += (
                     self._clock() - began
                 )  # another process's work, not that of the step around this one
-            if not (path.exists() and about.exists()):
-                self._make(path, about, step, label, inputs, write)
+            if not (path.exists() and record.exists()):
+                self._make(path, record, step, label, inputs, write)
         if path not in self._counted:
             self._counted.add(path)
-            self.spent_seconds += json.loads(about.read_text(encoding="utf-8"))["seconds"]
+            self.spent_seconds += json.loads(record.read_text(encoding="utf-8"))["seconds"]
 
-    def _make(self, path: Path, about: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
+    def _make(self, path: Path, record: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         _remove(temporary)  # of a run that was killed
         started = self._clock()
@@ -110,7 +110,7 @@ class Cache:
         seconds = self._clock() - started
         if self._nested:
             self._nested[-1] += seconds
-        _write_json(about, {"step": step.name, "label": label, "seconds": seconds - within, "inputs": inputs})
+        _write_json(record, {"step": step.name, "label": label, "seconds": seconds - within, "inputs": inputs})
         _remove(path)
         temporary.replace(path)
 

@@ -60,17 +60,23 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),
     ]
     for bits in sizes:
-        size = bits / 8
-        codes.append(Code("random projection", size, lambda s, b=bits: projected(s, random_directions(dim, b, seed))))
-        if bits < dim:
-            codes.append(Code("ITQ rotation", size, lambda s, b=bits: projected(s, itq(s, b))))
-            whitened = "whitening, random rotation"
-            codes.append(Code(whitened, size, lambda s, b=bits: projected(s, whitening(s, b, seed))))
-            codes.append(Code("PCA prefix", size, lambda s, b=bits: projected(s, principal_axes(s, b))))
-            codes.append(Code("prefix of shuffled dimensions", size, lambda s, b=bits: prefix(s, b, seed)))
-        if bits // 2 < dim:
-            name = "ITQ rotation, two bits a dimension"
-            codes.append(Code(name, size, lambda s, b=bits: two_bits(itq(s, b // 2), s)))
+        codes += _codes_of_size(bits, dim, seed, itq)
+    return codes
+
+
+def _codes_of_size(bits: int, dim: int, seed: int, itq: Callable[[np.ndarray, int], np.ndarray]) -> list[Code]:
+    """List the codes of so many bits; `itq` returns a rotation of a sample to a number of bits."""
+    size = bits / 8
+    codes = [Code("random projection", size, lambda s: projected(s, random_directions(dim, bits, seed)))]
+    if bits < dim:
+        codes += [
+            Code("ITQ rotation", size, lambda s: projected(s, itq(s, bits))),
+            Code("whitening, random rotation", size, lambda s: projected(s, whitening(s, bits, seed))),
+            Code("PCA prefix", size, lambda s: projected(s, principal_axes(s, bits))),
+            Code("prefix of shuffled dimensions", size, lambda s: prefix(s, bits, seed)),
+        ]
+    if bits // 2 < dim:
+        codes.append(Code("ITQ rotation, two bits a dimension", size, lambda s: two_bits(itq(s, bits // 2), s)))
     return codes
 
 
@@ -115,9 +121,9 @@ def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
 
     Residual quantisation with one bit a stage: a linear head adds the two up to four levels.
     """
-    found = project(sample, projection)
-    thresholds = mean_thresholds(found)
-    distance = np.abs(found - thresholds).mean(0)
+    values = project(sample, projection)
+    thresholds = mean_thresholds(values)
+    distance = np.abs(values - thresholds).mean(0)
 
     def apply(features: np.ndarray) -> np.ndarray:
         centred = project(features, projection) - thresholds
@@ -144,6 +150,6 @@ def whitening(sample: np.ndarray, bits: int, seed: int) -> np.ndarray:
 
 def prefix(sample: np.ndarray, bits: int, seed: int) -> Apply:
     """Make the first bits of the plain code whose dimensions were shuffled once."""
-    kept = np.random.default_rng(seed).permutation(sample.shape[1])[:bits]
-    thresholds = mean_thresholds(sample[:, kept])
-    return lambda features: bit_packing.pack(features[:, kept] > thresholds)
+    columns = np.random.default_rng(seed).permutation(sample.shape[1])[:bits]
+    thresholds = mean_thresholds(sample[:, columns])
+    return lambda features: bit_packing.pack(features[:, columns] > thresholds)

@@ -50,8 +50,9 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         "validation_rows": options.train_rows // 4,
         "test_rows": options.test_rows,
     }
-    places = (options.data.absolute(), options.work.absolute())
-    settings = Settings(*places, tasks=tuple(options.tasks), max_tokens=256, **rows)
+    settings = Settings(
+        options.data.absolute(), options.work.absolute(), tasks=tuple(options.tasks), max_tokens=256, **rows
+    )
     study = Study(settings, lambda line: print(f"  … {line}", file=sys.stderr, flush=True))
     records: list[Record] = []
     for name in options.encoders:
@@ -78,8 +79,8 @@ def _table(name: str, split: str, records: list[Record], tasks: Sequence[str]) -
     for task in (*tasks, None):
         cells = []
         for layers, code in VIEWS:
-            found = select(records, encoder=name, layers=layers, code=code)
-            average = mean(found if task is None else select(found, task=task))
+            of_view = select(records, encoder=name, layers=layers, code=code)
+            average = mean(of_view if task is None else select(of_view, task=task))
             cells.append(percent(average and average.value))
         rows.append((*cells, task or "mean"))
     columns = (*(f"{layers}, {code}" for layers, code in VIEWS), "task")

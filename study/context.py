@@ -14,7 +14,7 @@ from encoder import Bundle, Encoder
 from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
-from encoder.forward.model import choose_device, choose_precision
+from encoder.forward.model import Precision, choose_device, choose_precision
 from encoder.projection import project
 from pipelines.models.labelled import draw_evenly, read_texts
 from study import tasks as task_data
@@ -36,7 +36,8 @@ class Study:
         device = choose_device(settings.device)
         dtype = choose_precision(settings.precision, device)
         # What "auto" stands for is decided here: figures of one precision are not taken for those of another.
-        self.settings = dataclasses.replace(settings, device=str(device), precision=str(dtype).removeprefix("torch."))
+        precision: Precision = "bfloat16" if dtype.itemsize == 2 else "float32"
+        self.settings = dataclasses.replace(settings, device=str(device), precision=precision)
         self.cache = Cache(settings.work)
         self.report = report
         self._loaded: tuple[str, Encoder] | None = None
@@ -69,8 +70,8 @@ class Study:
 
     def sample(self, names: Sequence[str]) -> list[str]:
         """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, evenly."""
-        piles = [self.tasks[name].splits["train"].texts for name in names]
-        return draw_evenly(piles, self.settings.calibrate_rows, seed=0)
+        groups = [self.tasks[name].splits["train"].texts for name in names]
+        return draw_evenly(groups, self.settings.calibrate_rows, seed=0)
 
     def load(self, bundle: Bundle) -> Encoder:
         """Load an encoder; the last one loaded stays in memory."""
@@ -102,6 +103,8 @@ class Study:
 
 def unrotated(bundle: Bundle) -> Bundle:
     """Return a bundle that gives the features of another before each layer's are rotated; its thresholds mean nothing."""
+    if bundle.projection is None:
+        raise ValueError(f"encoder {bundle.name} rotates nothing")
     dim = bundle.projection.shape[0] * bundle.projection.shape[1]
     return dataclasses.replace(bundle, bits=dim, projection=None, thresholds=np.zeros(dim, np.float32))
 

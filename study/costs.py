@@ -26,11 +26,15 @@ HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes aga
 
 
 def run(study: Study) -> dict[str, Any]:
-    about = machine.describe()
+    this_machine = machine.describe()
     s = study.settings
     inputs = {"documents": s.cost_documents, "rounds": s.rounds, "max_tokens": s.max_tokens, "base": study.base_hashes}
     inputs |= {"device": s.device, "precision": s.precision, "tasks": [task.digest for task in study.tasks.values()]}
-    inputs |= {"processor": about["processor"], "cores": about["cores"], "threads": about["torch_threads"]}
+    inputs |= {
+        "processor": this_machine["processor"],
+        "cores": this_machine["cores"],
+        "threads": this_machine["torch_threads"],
+    }
     return study.cache.value(COSTS, "all", inputs, lambda: _measure(study))
 
 
@@ -80,10 +84,10 @@ def verdicts(models: dict[str, dict[str, float]]) -> dict[str, dict[str, int | N
 
 
 def by_round(seconds: dict[str, list[float]], documents: int, tasks: int) -> dict[str, list[dict[str, int | None]]]:
-    """Give the verdicts of every round alone, by rival: what the times' spread leaves open."""
+    """Return the verdicts of every round alone, by rival: what the times' spread leaves open."""
     rounds = [dict(zip(seconds, values)) for values in zip(*seconds.values())]
-    found = [verdicts(models_of(one, documents, tasks)) for one in rounds]
-    return {name: [of[name] for of in found] for name in found[0]}
+    judged = [verdicts(models_of(one, documents, tasks)) for one in rounds]
+    return {name: [of_round[name] for of_round in judged] for name in judged[0]}
 
 
 def _measure(study: Study) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def _measure(study: Study) -> dict[str, Any]:
 
     contenders = [
         Contender("encoder", lambda: ours.encode(texts), lambda: ours.encode(texts[:64])),
-        Contender("heads", lambda: [h.predict_from(found) for h, found in zip(bank.heads, bank.logits(codes))]),
+        Contender("heads", lambda: [h.predict_from(logits) for h, logits in zip(bank.heads, bank.logits(codes))]),
         Contender("fine-tuned", one_model(whole), one_model(whole)),
         Contender("student", one_model(student), one_model(student)),
         Contender("float heads", lambda: [(vectors @ weights).argmax(1) for weights in linear]),
@@ -126,8 +130,8 @@ def _measure(study: Study) -> dict[str, Any]:
     return {
         "ours": OURS,
         "models": models,
-        "break_even": {name: found["break_even"] for name, found in cheaper.items()},
-        "cheaper_up_to": {name: found["cheaper_up_to"] for name, found in cheaper.items()},
+        "break_even": {name: verdict["break_even"] for name, verdict in cheaper.items()},
+        "cheaper_up_to": {name: verdict["cheaper_up_to"] for name, verdict in cheaper.items()},
         "by_round": by_round(timing.seconds, len(texts), len(tasks)),
         "ten_over_one": cost(models[OURS], 10) / cost(models[OURS], 1),
         "documents": len(texts),

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from encoder.training.options import TrainOptions
 from encoder.training.tasks import digest
 from study.cache import Step
 from study.context import Study
+
+if TYPE_CHECKING:
+    from encoder.training.train import Progress
 
 FROZEN = Step("frozen-encoder", 1)
 TRAINED = Step("trained-encoder", 1)
@@ -30,8 +34,8 @@ def frozen(
     settings = study.settings
     layers = tuple(layers or study.layers)
     texts = study.sample(settings.tasks)
-    arguments = {"layers": layers, "positions": tuple(positions), "max_tokens": settings.max_tokens, "rotation": "none"}
-    arguments |= more
+    arguments: dict[str, Any] = {"layers": layers, "positions": tuple(positions), "max_tokens": settings.max_tokens}
+    arguments |= {"rotation": "none"} | more
     inputs = {"base": study.base_hashes, **arguments, "sample": _digests(study, settings.tasks, ()), "rows": len(texts)}
     folder = study.cache.tree(
         FROZEN,
@@ -62,7 +66,8 @@ def trained(
     names = [name for name in settings.tasks if name not in held_out]
     options = train_options(study, seed, bool(held_out))
     layers = tuple(layers or study.layers)
-    arguments = {"layers": layers, "positions": tuple(positions), "bits": bits, "max_tokens": settings.max_tokens}
+    arguments: dict[str, Any] = {"layers": layers, "positions": tuple(positions), "bits": bits}
+    arguments |= {"max_tokens": settings.max_tokens}
     inputs = {
         "base": study.base_hashes,
         **arguments,
@@ -77,10 +82,10 @@ def trained(
     as_frozen = layers == study.layers and arguments["positions"] == ("mean",)
     as_frozen &= options.train_tokens >= settings.max_tokens  # training reads of a text what the frozen encoder does
 
-    def run(path) -> None:
+    def run(path: Path) -> None:
         study.report(f"training an encoder, seed {seed}, without {', '.join(held_out) or 'none'}")
         checkpoints = settings.work / "checkpoints" / study.cache.path(TRAINED, label, inputs, "").name
-        made = train(
+        trained_bundle = train(
             BundleSettings(label, settings.base, **arguments),
             [study.tasks[name].training_task() for name in names],
             study.sample(names),
@@ -92,7 +97,7 @@ def trained(
             checkpoint_folder=checkpoints,
             report=_Reporter(study),
         )
-        made.save(path)
+        trained_bundle.save(path)
         from encoder.training import checkpoint
 
         checkpoint.remove(checkpoints)
@@ -102,13 +107,13 @@ def trained(
 
 def reread(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
     """Pool a trained encoder as `wide` is pooled, cut at the means over the same texts as the frozen one."""
-    cut = dataclasses.replace(wide, adapter=learned.adapter)
+    adapted = dataclasses.replace(wide, adapter=learned.adapter)
 
-    def run(path) -> None:
-        features = study.load(cut).features(study.sample(study.settings.tasks))
-        dataclasses.replace(cut, thresholds=mean_thresholds(features)).save(path)
+    def run(path: Path) -> None:
+        features = study.load(adapted).features(study.sample(study.settings.tasks))
+        dataclasses.replace(adapted, thresholds=mean_thresholds(features)).save(path)
 
-    return bundle.read(study.cache.tree(REREAD, "wide", {"bundle": cut.fingerprint}, run))
+    return bundle.read(study.cache.tree(REREAD, "wide", {"bundle": adapted.fingerprint}, run))
 
 
 def train_options(study: Study, seed: int, held_out: bool = False) -> TrainOptions:
@@ -125,11 +130,12 @@ def _frozen_features(study: Study, names: Sequence[str]) -> Callable[[list[str]]
 
     @functools.cache  # a training that goes on from a checkpoint asks for none
     def rows() -> dict[str, np.ndarray]:
-        bundle, found = frozen(study), {}
+        bundle = frozen(study)
+        by_text: dict[str, np.ndarray] = {}
         for name in names:
             features = study.features(bundle, "frozen", study.tasks[name])
-            found.update(zip(study.tasks[name].splits["train"].texts, features.floats("train")))
-        return found
+            by_text.update(zip(study.tasks[name].splits["train"].texts, features.floats("train")))
+        return by_text
 
     return lambda texts: np.stack([rows()[text] for text in texts])
 
@@ -145,7 +151,7 @@ class _Reporter:
         self._study = study
         self._last = time.monotonic()
 
-    def __call__(self, progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         if progress.losses and time.monotonic() - self._last > 60:
             self._last = time.monotonic()
             self._study.report(

@@ -38,7 +38,7 @@ def _rotated(study: Study) -> list[Record]:
         def bits(split: str, features=features) -> np.ndarray:
             return bit_packing.pack(project(features.floats(split), rotated.projection) > rotated.thresholds)
 
-        about = {"task": name, "layers": ALL_LAYERS, "code": ROTATED_BITS, "metric": task.metric}
-        found = study.head("frozen-rotated-bits", task, features.key | {"rotated": rotated.fingerprint}, bits)
-        records.append(about | {"encoder": "frozen", "seed": None} | found)
+        fields = {"task": name, "layers": ALL_LAYERS, "code": ROTATED_BITS, "metric": task.metric}
+        figures = study.head("frozen-rotated-bits", task, features.key | {"rotated": rotated.fingerprint}, bits)
+        records.append(fields | {"encoder": "frozen", "seed": None} | figures)
     return records

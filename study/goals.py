@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from study.measure import ALL_LAYERS, BEFORE_THE_THRESHOLD, LAST_LAYER, LEARNED
-from study.records import Record, by_task, mean, percent_mean, select
+from study.records import Record, by_task, mean, mean_value, percent_mean, select
 
 SEEN_SHARE = 0.98
 UNSEEN_GAIN = 0.015
@@ -52,14 +54,14 @@ def seen_bits(results: dict) -> list[Record]:
 
 def frozen_floats(results: dict) -> list[Record]:
     """Return the base's last layer, as floats, on all rows."""
-    found = select(records_of(results, "frozen"), layers=LAST_LAYER, code="floats")
-    return [record for record in found if "shots" not in record]
+    records = select(records_of(results, "frozen"), layers=LAST_LAYER, code="floats")
+    return [record for record in records if "shots" not in record]
 
 
 def unseen_bits(results: dict) -> list[Record]:
     """Return the bits of encoders that saw neither the task nor its siblings."""
-    found = select(records_of(results, "trained"), encoder="left out", layers=ALL_LAYERS, code="bits")
-    return [record for record in found if "shots" not in record]
+    records = select(records_of(results, "trained"), encoder="left out", layers=ALL_LAYERS, code="bits")
+    return [record for record in records if "shots" not in record]
 
 
 def _seen(results: dict) -> list[Goal]:
@@ -86,7 +88,7 @@ def _unseen(results: dict) -> list[Goal]:
     if not shared:
         return [first, Goal(asks, "–", None)]
     lost = sorted((a[task] - b[task], task) for task in shared)
-    below = [found for found in lost if found[0] < -WORST_LOSS]
+    below = [(gap, task) for gap, task in lost if gap < -WORST_LOSS]
     named = ", ".join(f"{task} {100 * gap:+.2f} points" for gap, task in below or lost[:1])
     measured = f"{len(below)} of {len(shared)} are: {named}" if below else f"worst: {named}"
     seeds = {record["seed"] for record in ours}
@@ -111,22 +113,24 @@ def _bits(results: dict) -> Goal:
             whole = select(records, method="float32") if before != "float32" else []
             if whole:
                 alike = [record for record in bits if record["seed"] in {other["seed"] for other in whole}]
-                note += f"; {100 * (mean(alike).value - mean(whole).value):+.2f} against all layers' floats"
-            return _compare(
-                asks, bits, floats, lambda a, b, n=note: (b - a <= BITS_LOSS, f"{100 * (a - b):+.2f} points ({n})")
-            )
+                note += f"; {100 * (mean_value(alike) - mean_value(whole)):+.2f} against all layers' floats"
+            return _compare(asks, bits, floats, functools.partial(_loses_little, note=note))
     return Goal(asks, "–", None)
+
+
+def _loses_little(bits: float, floats: float, note: str) -> tuple[bool, str]:
+    return floats - bits <= BITS_LOSS, f"{100 * (bits - floats):+.2f} points ({note})"
 
 
 def _costs(results: dict) -> list[Goal]:
     even = f"cheaper than distilled students from {BREAK_EVEN_TASKS} tasks on, or fewer"
     ten = f"ten tasks cost at most {TEN_TASKS} of one"
-    found = results.get("costs")
-    if not found:
+    costs = results.get("costs")
+    if not costs:
         return [Goal(even, "–", None), Goal(ten, "–", None)]
-    tasks, ratio = found["break_even"]["student"], found["ten_over_one"]
+    tasks, ratio = costs["break_even"]["student"], costs["ten_over_one"]
     measured = "never" if tasks is None else f"from {tasks} on"
-    rounds = [one["break_even"] for one in found["by_round"]["student"]]
+    rounds = [one["break_even"] for one in costs["by_round"]["student"]]
     if set(rounds) == {tasks}:
         measured += f", by the medians and in each of {len(rounds)} rounds"
     else:
@@ -137,19 +141,25 @@ def _costs(results: dict) -> list[Goal]:
     ]
 
 
-def _compare(asks: str, ours: list[Record], theirs: list[Record], judge) -> Goal:
-    """Judge means over the tasks that both have figures for."""
+def _compare(
+    asks: str, ours: list[Record], theirs: list[Record], judge: Callable[[float, float], tuple[bool, str]]
+) -> Goal:
+    """Judge means over the tasks that both have figures for.
+
+    Args:
+        judge: takes our mean and theirs; returns whether the goal is met, and the difference in words.
+    """
     shared = by_task(ours).keys() & by_task(theirs).keys()
     if not shared:
         return Goal(asks, "–", None)
-    a, b = mean(ours, shared), mean(theirs, shared)
-    met, how = judge(a.value, b.value)
-    measured = f"{percent_mean(a)} against {percent_mean(b)} on {len(shared)} tasks: {how}"
+    met, difference = judge(mean_value(ours, shared), mean_value(theirs, shared))
+    means = (percent_mean(mean(records, shared)) for records in (ours, theirs))
+    measured = f"{' against '.join(means)} on {len(shared)} tasks: {difference}"
     turns = []
     if len(shared) > 2:
         for task in sorted(shared):
             others = shared - {task}
-            other, without = judge(mean(ours, others).value, mean(theirs, others).value)
+            other, without = judge(mean_value(ours, others), mean_value(theirs, others))
             if other != met:
                 turns.append(f"without {task} {without}")
     if turns:

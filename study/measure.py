@@ -43,8 +43,8 @@ def encoder_records(
         for which in layers:
             for code in CODES:
                 key, inputs = view(study, features, which, code)
-                about = {"task": task_name, "layers": which, "code": code, "metric": task.metric} | fields
-                records.append(about | study.head(f"{name}-{which}-{code}", task, key, inputs))
+                record = {"task": task_name, "layers": which, "code": code, "metric": task.metric} | fields
+                records.append(record | study.head(f"{name}-{which}-{code}", task, key, inputs))
         if task.kind != "single":
             continue
         for few in shots:
@@ -53,9 +53,9 @@ def encoder_records(
                 rows = {"fit": fit.tolist(), "choose": choose.tolist()}
                 for code in CODES:
                     key, inputs = view(study, features, ALL_LAYERS, code)
-                    about = {"task": task_name, "layers": ALL_LAYERS, "code": code, "metric": task.metric} | fields
-                    found = study.head(f"{name}-{few}-shots-{code}", task, key, inputs, rows)
-                    records.append(about | {"seed": seed, "shots": few} | found)
+                    record = {"task": task_name, "layers": ALL_LAYERS, "code": code, "metric": task.metric} | fields
+                    figures = study.head(f"{name}-{few}-shots-{code}", task, key, inputs, rows)
+                    records.append(record | {"seed": seed, "shots": few} | figures)
         study.report(f"{name}, {task_name}: measured")
     return records
 

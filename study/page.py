@@ -19,25 +19,25 @@ from study.tasks import Labelled
 
 def settings_of(settings: Settings) -> dict[str, Any]:
     """Return what was asked for, as JSON holds it."""
-    found = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
-    found |= {
+    recorded = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
+    recorded |= {
         "tasks": settings.tasks,
         "rival_tasks": settings.rival_tasks,
         "unlabelled": settings.unlabelled is not None,
     }
-    return json.loads(json.dumps(found))
+    return json.loads(json.dumps(recorded))
 
 
 def figures(
-    settings: Settings, tasks: dict[str, Labelled], found: dict[str, dict[str, Any]], note: str = ""
+    settings: Settings, tasks: dict[str, Labelled], results: dict[str, dict[str, Any]], note: str = ""
 ) -> dict[str, Any]:
     """Collect every figure, as JSON holds it; `note` is a sentence on how it was measured."""
     collected = {
         "settings": settings_of(settings),
         "note": note,
         "tasks": {name: task.about() for name, task in tasks.items()},
-        "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(found)],
-        "steps": found,
+        "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(results)],
+        "steps": results,
     }
     return json.loads(json.dumps(collected))
 
@@ -47,7 +47,7 @@ def write(figures: dict[str, Any], output: Path) -> str:
     parts = [
         "# Results\n\nWritten by `make study` together with its plots and [every figure as JSON](results.json).",
         _goals(figures["goals"]),
-        _how(figures),
+        _method(figures),
         tables.tasks(figures["tasks"]),
         tables.encoders(figures),
         tables.pooling(figures),
@@ -59,7 +59,7 @@ def write(figures: dict[str, Any], output: Path) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def lay_out(value: Any, indent: str = "") -> str:
+def render(value: Any, indent: str = "") -> str:
     """Write JSON with what is short on one line, a record a line."""
     short = json.dumps(value, ensure_ascii=False)
     of_records = isinstance(value, list) and any(isinstance(part, dict) for part in value)
@@ -67,20 +67,20 @@ def lay_out(value: Any, indent: str = "") -> str:
         return short
     inner = indent + " "
     if isinstance(value, list):
-        parts = [lay_out(part, inner) for part in value]
+        parts = [render(part, inner) for part in value]
         ends = "[]"
     else:
-        parts = [f"{json.dumps(name, ensure_ascii=False)}: {lay_out(part, inner)}" for name, part in value.items()]
+        parts = [f"{json.dumps(name, ensure_ascii=False)}: {render(part, inner)}" for name, part in value.items()]
         ends = "{}"
     return f"{ends[0]}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{ends[1]}"
 
 
-def _goals(found: list[dict[str, Any]]) -> str:
-    rows = [(g["asks"], g["measured"], goals.Goal(**g).verdict) for g in found]
+def _goals(judged: list[dict[str, Any]]) -> str:
+    rows = [(g["asks"], g["measured"], goals.Goal(**g).verdict) for g in judged]
     return f"## Goals\n\n{fill(words.WORDS)}\n\n" + table(("goal", "measured", "verdict"), rows)
 
 
-def _how(figures: dict[str, Any]) -> str:
+def _method(figures: dict[str, Any]) -> str:
     s, steps = figures["settings"], figures["steps"]
     not_run = [name for name in STEPS if name not in steps]
     minutes = ", ".join(f"{name} {steps[name]['seconds'] / 60:.1f}" for name in STEPS if name in steps)
@@ -88,7 +88,7 @@ def _how(figures: dict[str, Any]) -> str:
     steps_of = f"{s['train_steps'] or TrainOptions().steps:,} steps"
     if s["held_out_steps"] is not None:
         steps_of += f", without a group of tasks with {s['held_out_steps']:,},"
-    about = (
+    method = (
         f"{len(s['tasks'])} tasks. Of each at most {s['train_rows']:,} training, {s['validation_rows']:,} validation and "
         f"{s['test_rows']:,} test rows, samples fixed once (seed 0): the same rows for all that is compared, the training "
         "of encoders and the fine-tuning of rivals included, so the cap favours nobody. Texts are cut at "
@@ -103,7 +103,7 @@ def _how(figures: dict[str, Any]) -> str:
     lines = [
         "## How it was measured",
         "",
-        fill(about),
+        fill(method),
         "",
         bullet(
             f"Base: `{s['base']}`. Encoders pool the embeddings and all layers, the upper half moves; "
@@ -153,12 +153,12 @@ def _asked_for(s: dict[str, Any]) -> str:
     if s["device"] == "cpu":
         defaults = defaults.on_a_processor()
     usual = json.loads(json.dumps(dataclasses.asdict(defaults), default=str))
-    found = {
+    asked = {
         name: value
         for name, value in s.items()
         if name not in ("device", "precision", "unlabelled") and value != usual[name]
     }
-    return ", ".join(f"`--{name} {_words(value)}`" for name, value in found.items())
+    return ", ".join(f"`--{name} {_words(value)}`" for name, value in asked.items())
 
 
 def _sampling_error(figures: dict[str, Any]) -> str:
@@ -166,7 +166,7 @@ def _sampling_error(figures: dict[str, Any]) -> str:
     values = by_task(goals.frozen_floats(figures["steps"]))
     if not values:
         return ""
-    error = sampling_error(values, {name: about["test"] for name, about in figures["tasks"].items()})
+    error = sampling_error(values, {name: task["test"] for name, task in figures["tasks"].items()})
     return (
         f": for the difference between two means over {len(values)} tasks it is about {100 * error:.1f} points at most "
         "(one standard error, as if the two erred on different rows and micro F1 were accuracy)"

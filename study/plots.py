@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study.records import Record, mean, select
+from study.records import Record, mean_value, select
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
@@ -24,7 +24,7 @@ def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
         for number, method in enumerate(methods):
             mine = select(records, method=method)  # none where this encoder was not cut so: the legend names it still
             sizes = sorted({record["bytes"] for record in mine})
-            values = [100 * mean(select(mine, bytes=size)).value for size in sizes]
+            values = [100 * mean_value(select(mine, bytes=size)) for size in sizes]
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[(number // 2) % len(MARKERS)]}
             axes.plot(sizes, values, label=method, linewidth=1, markersize=5, **style)
         axes.set(xscale="log", xlabel="bytes a document", title=name)
@@ -36,7 +36,10 @@ def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
 
 
 def costs(
-    found: dict[str, Any], curves: Sequence[tuple[str, dict[str, float]]], tasks: Sequence[str], path: Path
+    models: dict[str, dict[str, float]],
+    curves: Sequence[tuple[str, dict[str, float]]],
+    tasks: Sequence[str],
+    path: Path,
 ) -> str:
     """Draw cost a document, and mean accuracy over the first T tasks, against T; returns the file's name, or why not.
 
@@ -47,12 +50,12 @@ def costs(
         return figure
     left, right = figure.subplots(1, 2)
     counts = list(range(1, len(tasks) + 1))
-    names = list(dict.fromkeys([*found["models"], *(name for name, _ in curves)]))
+    names = list(dict.fromkeys([*models, *(name for name, _ in curves)]))
     styles = {
         name: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "markersize": 4}
         for number, name in enumerate(names)
     }
-    for name, model in found["models"].items():
+    for name, model in models.items():
         values = [1000 * (model["shared"] + count * model["each"]) for count in counts]
         left.plot(counts, values, label=name, **styles[name])
     left.set(xlabel="tasks", ylabel="ms a document", yscale="log", title="cost")

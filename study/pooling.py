@@ -5,7 +5,7 @@ One pass gives all of them: every layer at every position. A task's wide feature
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from study import encoders
 from study.cache import Step
 from study.context import Study
 from study.measure import ALL_LAYERS, CODES, LAST_LAYER
-from study.records import Record, mean, select
+from study.records import Record, mean_value, select
 from study.scoring import fit_and_measure
 from study.tasks import Labelled
 
@@ -45,9 +45,9 @@ def run_trained(study: Study) -> dict[str, Any]:
             features = study.features(bundle, f"trained-{position}-{layers}", task)
             for code in CODES:
                 inputs = features.bits if code == "bits" else features.floats
-                about = _about(name, task, "trained so", position, layers, code)
-                found = study.head(f"trained-{position}-{layers}-{code}", task, features.key | {"code": code}, inputs)
-                records.append(about | found)
+                fields = _fields(name, task, "trained so", position, layers, code)
+                key = features.key | {"code": code}
+                records.append(fields | study.head(f"trained-{position}-{layers}-{code}", task, key, inputs))
     return {"records": records}
 
 
@@ -65,7 +65,7 @@ def wide_records(study: Study, bundle: Bundle, name: str) -> list[Record]:
         inputs = {"encoder": bundle.fingerprint, "task": task.digest, "sets": layer_sets(study)}
         inputs |= {"precision": settings.precision, "device": settings.device}
         records += study.cache.value(
-            POOLINGS, f"{name}-{task_name}", inputs, lambda task=task: list(_measure(study, bundle, name, task))
+            POOLINGS, f"{name}-{task_name}", inputs, functools.partial(_measure, study, bundle, name, task)
         )
         study.report(f"poolings of the {name} encoder, {task_name}: measured")
     return records
@@ -73,36 +73,39 @@ def wide_records(study: Study, bundle: Bundle, name: str) -> list[Record]:
 
 def columns(bundle: Bundle, width: int, layers: tuple[int, ...], position: str) -> np.ndarray:
     """Return the columns of a wide bundle's features that one pooling would give, in its order."""
-    found, start = [], 0
+    parts, start = [], 0
     for layer in bundle.pooling.layers:
         for at in bundle.pooling.positions:
             size = Pooling((layer,), (at,)).dim(width)
             if layer in layers and at == position:
-                found.append(np.arange(start, start + size))
+                parts.append(np.arange(start, start + size))
             start += size
-    return np.concatenate(found)
+    return np.concatenate(parts)
 
 
-def _measure(study: Study, bundle: Bundle, name: str, task: Labelled) -> Iterator[Record]:
+def _measure(study: Study, bundle: Bundle, name: str, task: Labelled) -> list[Record]:
+    """Measure all poolings on one task."""
+    records = []
     encoded = {split: study.load(bundle).features(rows.texts) for split, rows in task.splits.items()}
     for layers, numbers in layer_sets(study).items():
         for position in study.settings.positions:
-            kept = columns(bundle, study.width, numbers, position)
-            floats = {split: np.ascontiguousarray(features[:, kept]) for split, features in encoded.items()}
-            bits = {split: bit_packing.pack(part > bundle.thresholds[kept]) for split, part in floats.items()}
+            places = columns(bundle, study.width, numbers, position)
+            floats = {split: np.ascontiguousarray(features[:, places]) for split, features in encoded.items()}
+            bits = {split: bit_packing.pack(part > bundle.thresholds[places]) for split, part in floats.items()}
             for code, of in (("floats", floats), ("bits", bits)):
-                about = _about(task.name, task, name, position, layers, code) | {"dims": len(kept)}
-                yield about | fit_and_measure(task, of.__getitem__, {})
+                fields = _fields(task.name, task, name, position, layers, code) | {"dims": len(places)}
+                records.append(fields | fit_and_measure(task, of.__getitem__, {}))
+    return records
 
 
-def _about(name: str, task: Labelled, encoder: str, position: str, layers: str, code: str) -> Record:
+def _fields(name: str, task: Labelled, encoder: str, position: str, layers: str, code: str) -> Record:
     fields = {"task": name, "encoder": encoder, "position": position, "layers": layers}
     return fields | {"code": code, "metric": task.metric, "seed": None}
 
 
 def _validation(records: list[Record], layers: str, position: str) -> float:
     chosen = select(records, layers=layers, position=position, code="bits")
-    return mean([record | {"value": record["validation"]} for record in chosen]).value
+    return mean_value([record | {"value": record["validation"]} for record in chosen])
 
 
 def _wide(study: Study) -> Bundle:

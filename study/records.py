@@ -28,7 +28,7 @@ def by_task(records: Iterable[Record]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for record in records:
         values.setdefault(record["task"], []).append(record["value"])
-    return {task: statistics.fmean(found) for task, found in values.items()}
+    return {task: statistics.fmean(of_task) for task, of_task in values.items()}
 
 
 def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean | None:
@@ -43,10 +43,22 @@ def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean 
             seeds.setdefault(record.get("seed"), {})[record["task"]] = record["value"]
     if not seeds:
         return None
-    most = max(len(found) for found in seeds.values())
-    means = [statistics.fmean(found.values()) for found in seeds.values() if len(found) == most]
+    max_tasks = max(len(by_name) for by_name in seeds.values())
+    means = [statistics.fmean(by_name.values()) for by_name in seeds.values() if len(by_name) == max_tasks]
     spread = statistics.stdev(means) if len(means) > 1 else None
     return Mean(statistics.fmean(means), spread, len(means))
+
+
+def mean_value(records: Sequence[Record], tasks: Iterable[str] | None = None) -> float:
+    """Return the value of `mean`.
+
+    Raises:
+        ValueError: there are no records of these tasks.
+    """
+    average = mean(records, tasks)
+    if average is None:
+        raise ValueError("a mean needs at least one record")
+    return average.value
 
 
 def sampling_error(values: Mapping[str, float], rows: Mapping[str, int]) -> float:
@@ -66,9 +78,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
-def percent_mean(found: Mean | None, digits: int = 1) -> str:
+def percent_mean(average: Mean | None, digits: int = 1) -> str:
     """Write a mean in per cent, with its spread where there are several seeds."""
-    if found is None:
+    if average is None:
         return "–"
-    spread = "" if found.spread is None else f" ± {100 * found.spread:.{max(digits, 1)}f}"
-    return percent(found.value, digits) + spread
+    spread = "" if average.spread is None else f" ± {100 * average.spread:.{max(digits, 1)}f}"
+    return percent(average.value, digits) + spread

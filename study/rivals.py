@@ -62,9 +62,9 @@ def _trainings(study: Study) -> list[Record]:
                 tried = [(recipe, _classifier(study, task, role, recipe, teacher, progress)) for recipe in recipes]
                 recipe, logits = max(tried, key=lambda pair: pair[1]["scores"].max())
                 chosen.setdefault(role, recipe)
-                found = measure_logits(task, logits)
-                how = {"layers_kept": recipe.layers, "rate": recipe.rate, "epoch": int(logits["scores"].argmax()) + 1}
-                records.append(_record(task, role, seed, found | {"recipe": how}))
+                epoch = int(logits["scores"].argmax()) + 1
+                chosen_recipe = {"layers_kept": recipe.layers, "rate": recipe.rate, "epoch": epoch}
+                records.append(_record(task, role, seed, measure_logits(task, logits) | {"recipe": chosen_recipe}))
                 teacher = recipe, logits["train"]
     return records
 
@@ -74,7 +74,7 @@ def _trained_for(study: Study) -> dict[str, Labelled]:
     return {name: task for name, task in study.tasks.items() if name in study.settings.rival_tasks}
 
 
-def measure_logits(task: Labelled, logits: dict[str, np.ndarray]) -> dict[str, float | None]:
+def measure_logits(task: Labelled, logits: dict[str, np.ndarray]) -> dict[str, Any]:
     """Measure logits by split, "validation" and "test"."""
     validation, test = (probabilities(logits[split], task.kind, 1.0) for split in ("validation", "test"))
     return measure_scores(task, validation, test)
@@ -142,8 +142,8 @@ def _sentence_embedding(study: Study, task: Labelled) -> Iterator[Record]:
         vectors = floats(split)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    found = study.head("sentence-embedding", task, key | {"scaled": "to length one"}, inputs)
-    yield _record(task, "sentence embedding", None, found)
+    measured = study.head("sentence-embedding", task, key | {"scaled": "to length one"}, inputs)
+    yield _record(task, "sentence embedding", None, measured)
 
 
 def _zero_shot(study: Study, task: Labelled) -> Iterator[Record]:
@@ -162,11 +162,11 @@ def _zero_shot(study: Study, task: Labelled) -> Iterator[Record]:
         )
         return figures(task, head, features.bits("test"), "test")
 
-    found = study.cache.value(ZERO_SHOT, task.name, features.key, lambda: make(features.bits("train")))
-    yield _record(task, "label names", None, found)
+    measured = study.cache.value(ZERO_SHOT, task.name, features.key, lambda: make(features.bits("train")))
+    yield _record(task, "label names", None, measured)
     key = features.key | {"unlabelled": None}
     yield _record(task, "label names alone", None, study.cache.value(ZERO_SHOT, task.name, key, lambda: make(None)))
 
 
-def _record(task: Labelled, rival: str, seed: int | None, found: dict[str, Any]) -> Record:
-    return {"task": task.name, "rival": rival, "metric": task.metric, "seed": seed} | found
+def _record(task: Labelled, rival: str, seed: int | None, figures: dict[str, Any]) -> Record:
+    return {"task": task.name, "rival": rival, "metric": task.metric, "seed": seed} | figures

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,9 +111,10 @@ class Classifier(torch.nn.Module):
         for number in reversed(range(len(modules))):
             if number + 1 not in layers:
                 del modules[number]
-        self.pad_id = self.base.config.pad_token_id or 0
+        config: Any = self.base.config
+        self.pad_id: int = config.pad_token_id or 0
         self.dropout = torch.nn.Dropout(DROPOUT)
-        self.out = torch.nn.Linear(self.base.config.hidden_size, classes)
+        self.out = torch.nn.Linear(config.hidden_size, classes)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Take ids (n, tokens) int64 and their mask (n, tokens) bool; give logits (n, classes)."""
@@ -128,9 +130,9 @@ def batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarra
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
-        cut = [rows[i : i + BATCH_TEXTS] for i in range(0, len(rows), BATCH_TEXTS)]
-        for number in rng.permutation(len(cut)):
-            yield cut[number]
+        parts = [rows[i : i + BATCH_TEXTS] for i in range(0, len(rows), BATCH_TEXTS)]
+        for number in rng.permutation(len(parts)):
+            yield parts[number]
 
 
 def loss_of(logits: torch.Tensor, truth: torch.Tensor, soft: torch.Tensor | None, kind: str) -> torch.Tensor:
@@ -170,8 +172,8 @@ def predict(model: Classifier, windows: Windows, device: torch.device, half: boo
     while done < len(order):
         rows = order[done : done + max(1, INFERENCE_TOKENS // int(lengths[order[done]]))]
         with precision(device, half):
-            found = model(*_padded(windows, rows, model.pad_id, device))
-        logits[rows] = found.float().cpu().numpy()
+            batch = model(*_padded(windows, rows, model.pad_id, device))
+        logits[rows] = batch.float().cpu().numpy()
         done += len(rows)
     return logits
 

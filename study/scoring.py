@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import heads
-from heads.calibrate import fit_threshold
+from heads.calibrate import Kind, fit_threshold
 from heads.labels import to_targets
 from heads.score import one_thread
 from study.tasks import Labelled, label_names, restrict
@@ -29,20 +29,25 @@ def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str
     fitted = split.take(rows["fit"]) if "fit" in rows else split
     known = label_names(fitted.labels, task.kind)
     if "choose" in rows:
-        choosing, kept = restrict(split.take(rows["choose"]), task.kind, known)
-        chosen = train[rows["choose"]][kept]
+        choosing, known_rows = restrict(split.take(rows["choose"]), task.kind, known)
+        chosen = train[rows["choose"]][known_rows]
     else:
-        choosing, kept = restrict(task.splits["validation"], task.kind, known)
-        chosen = inputs("validation")[kept]
-    shared = {
-        "kind": task.kind,
-        "classes": tuple(name for name in task.classes if name in known),
-        "validation": (chosen, choosing.labels),
-    }
+        choosing, known_rows = restrict(task.splits["validation"], task.kind, known)
+        chosen = inputs("validation")[known_rows]
+    classes = tuple(name for name in task.classes if name in known)
+    validation = (chosen, choosing.labels)
     with one_thread():  # sums in another order would make another head of the same data
         if train.dtype == np.uint8:
-            return heads.fit(train[fit], fitted.labels, task=task.name, encoder_fingerprint=NO_ENCODER, **shared)
-        return heads.fit_features(train[fit], fitted.labels, **shared)
+            return heads.fit(
+                train[fit],
+                fitted.labels,
+                task=task.name,
+                kind=task.kind,
+                validation=validation,
+                encoder_fingerprint=NO_ENCODER,
+                classes=classes,
+            )
+        return heads.fit_features(train[fit], fitted.labels, kind=task.kind, validation=validation, classes=classes)
 
 
 def fit_and_measure(
@@ -50,23 +55,23 @@ def fit_and_measure(
 ) -> dict[str, float | None]:
     """Fit a head and measure it: test accuracy (or micro F1) as "value", macro F1, the same on validation."""
     head = fit_head(task, inputs, rows)
-    found = figures(task, head, inputs("test"), "test")
+    measured = figures(task, head, inputs("test"), "test")
     if "choose" not in rows:
-        found["validation"] = figures(task, head, inputs("validation"), "validation")["value"]
-    return found
+        measured["validation"] = figures(task, head, inputs("validation"), "validation")["value"]
+    return measured
 
 
 def figures(task: Labelled, head: Any, inputs: np.ndarray, split: str) -> dict[str, Any]:
     """Measure a head, or what scores like one, on one split."""
-    found = heads.evaluate.evaluate(head, inputs, task.splits[split].labels)
-    return {"value": found[task.metric], "macro_f1": found["macro_f1"]}
+    measured = heads.evaluate.evaluate(head, inputs, task.splits[split].labels)
+    return {"value": measured[task.metric], "macro_f1": measured["macro_f1"]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
     """Take scores (n, classes) for the inputs themselves, so that they are measured as a head's are."""
 
-    kind: str
+    kind: Kind
     labels: tuple[str, ...]
     thresholds: np.ndarray
 
@@ -84,5 +89,5 @@ def measure_scores(task: Labelled, validation: np.ndarray, test: np.ndarray | No
         targets = to_targets(task.splits["validation"].labels, task.kind, task.classes).values
         thresholds = np.full(len(task.classes), fit_threshold(validation, targets)[0], np.float32)
     head = Scores(task.kind, task.classes, thresholds)
-    found = {} if test is None else figures(task, head, test, "test")
-    return found | {"validation": figures(task, head, validation, "validation")["value"]}
+    measured = {} if test is None else figures(task, head, test, "test")
+    return measured | {"validation": figures(task, head, validation, "validation")["value"]}

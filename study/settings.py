@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder.base import DEFAULT_BASE
+from encoder.forward.model import Precision
 
 TASKS = (
     "sst2",
@@ -68,7 +69,7 @@ class Settings:
     unlabelled: Path | None = None
     base: str = DEFAULT_BASE
     device: str = "auto"
-    precision: str = "auto"
+    precision: Precision = "auto"
     seeds: tuple[int, ...] = (0, 1, 2)
     rival_seeds: tuple[int, ...] = (0, 1, 2)
     rival_tasks: tuple[str, ...] = TASKS

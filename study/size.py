@@ -9,7 +9,7 @@ import numpy as np
 
 from encoder import Bundle
 from study import encoders
-from study.codes import Apply, all_codes
+from study.codes import Apply, Code, all_codes
 from study.context import Features, Inputs, Study
 from study.measure import BEFORE_THE_THRESHOLD, LEARNED
 from study.records import Record
@@ -44,14 +44,14 @@ def _learned_records(study: Study, seed: int, bits: int) -> list[Record]:
         features = study.features(bundle, f"learned-{bits}-{seed}", task)
         rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
         for method, size, code in codes:
-            key = features.key | {"code": code}
-            inputs = features.bits if code == "bits" else features.floats
+            key: dict[str, Any] = features.key | {"code": code}
+            inputs: Inputs = features.bits if code == "bits" else features.floats
             stored, label = size / 8 if code == "bits" else 4.0 * size, code
             if size < bits:
                 key, inputs, label = key | {"first": size}, _first(features, size // 8), f"first-{size}"
-            found = study.head(f"learned-{bits}-{label}", task, key, inputs, rows)
-            about = {"task": name, "method": method, "bytes": stored, "metric": task.metric}
-            records.append(about | {"encoder": "multi-task", "seed": seed} | found)
+            fields = {"task": name, "method": method, "bytes": stored, "metric": task.metric}
+            figures = study.head(f"learned-{bits}-{label}", task, key, inputs, rows)
+            records.append(fields | {"encoder": "multi-task", "seed": seed} | figures)
     return records
 
 
@@ -74,16 +74,16 @@ def code_records(study: Study, bundle: Bundle, name: str, fields: dict[str, Any]
             rows = {"fit": list(range(min(settings.size_rows, len(task.splits["train"]))))}
             key = of.key | {"code": code.name, "sample": [f.key for f in features.values()]}
 
-            def inputs(split: str, of=of, code=code, fitted=fitted) -> np.ndarray:
+            def inputs(split: str, of: Features = of, code: Code = code, fitted: list[Apply] = fitted) -> np.ndarray:
                 if not fitted:
                     if not sample:
                         sample.append(_sample(study, features))
                     fitted.append(code.fit(sample[0]))
                 return fitted[0](of.floats(split))
 
-            found = study.head(f"{name}-{code.name}", task, key, inputs, rows)
-            about = {"task": task_name, "method": code.method, "bytes": code.bytes_a_document, "metric": task.metric}
-            records.append(about | fields | found)
+            measured_of = {"task": task_name, "method": code.method, "bytes": code.bytes_a_document}
+            figures = study.head(f"{name}-{code.name}", task, key, inputs, rows)
+            records.append(measured_of | {"metric": task.metric} | fields | figures)
         study.report(f"{name}, {code.name}: measured")
     return records
 

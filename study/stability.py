@@ -21,7 +21,7 @@ from study.scoring import fit_head
 
 VARIANTS = Step("stability", 1)
 TOKENS = Step("tokens", 1)
-REFERENCE = {"device": "cpu", "precision": "float32", "batch_tokens": None}
+REFERENCE: dict[str, Any] = {"device": "cpu", "precision": "float32", "batch_tokens": None}
 FEW_TOKENS, MANY_TOKENS = 256, 16384
 
 
@@ -35,24 +35,26 @@ def run(study: Study) -> dict[str, Any]:
         "precision": study.settings.precision,  # of the features that heads are fitted on,
         "device": study.settings.device,  # and what they were made on
     }
-    found = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
+    variants = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
     records = [record for name in study.settings.long_tasks if name in study.tasks for record in _long(study, name)]
-    return {"reference": "float32 on the CPU, batches of the default size", "variants": found, "records": records}
+    return {"reference": "float32 on the CPU, batches of the default size", "variants": variants, "records": records}
 
 
 def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
     """Encode some test texts of every task in other ways, and compare bits and labels with the reference's."""
-    kept = {name: task.splits["test"].texts[: study.settings.stability_rows] for name, task in study.tasks.items()}
+    texts_by_task = {
+        name: task.splits["test"].texts[: study.settings.stability_rows] for name, task in study.tasks.items()
+    }
 
-    def encode(**how: Any) -> dict[str, np.ndarray]:
-        model = encoder.load(bundle, **(REFERENCE | how))
-        return {name: model.encode(texts).bits for name, texts in kept.items()}
+    def encode(**options: Any) -> dict[str, np.ndarray]:
+        model = encoder.load(bundle, **(REFERENCE | options))
+        return {name: model.encode(texts).bits for name, texts in texts_by_task.items()}
 
     reference = encode()
     heads = {}
     for name, task in study.tasks.items():
         heads[name] = fit_head(task, study.features(bundle, "frozen-rotated", task).bits, {})
-    ways: dict[str, dict[str, Any]] = {
+    variants: dict[str, dict[str, Any]] = {
         "the same again": {},
         f"batches of {FEW_TOKENS} tokens": {"batch_tokens": FEW_TOKENS},
         f"batches of {MANY_TOKENS:,} tokens": {"batch_tokens": MANY_TOKENS},
@@ -60,22 +62,22 @@ def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
     }
     for device in ("cuda", "mps"):
         for precision in ("float32", "bfloat16"):
-            ways[f"{device}, {precision}"] = {"device": device, "precision": precision}
-    found = []
-    for way, how in ways.items():
+            variants[f"{device}, {precision}"] = {"device": device, "precision": precision}
+    measured: list[dict[str, Any]] = []
+    for variant, options in variants.items():
         try:
-            bits = encode(**how)
+            bits = encode(**options)
         except Exception as error:  # a device or precision this machine cannot have
-            found.append({"name": way, "absent": reason(error)})
+            measured.append({"name": variant, "absent": reason(error)})
             continue
-        same = np.concatenate([same_labels(heads[name], bits[name], reference[name]) for name in kept])
-        every = [np.concatenate(list(part.values())) for part in (bits, reference)]
-        differ = bit_packing.differing_share(*every)
-        found.append(
-            {"name": way, "documents": len(same), "bits_differ": differ, "labels_differ": 1 - float(same.mean())}
+        same = np.concatenate([same_labels(heads[name], bits[name], reference[name]) for name in texts_by_task])
+        codes, expected = (np.concatenate(list(by_task.values())) for by_task in (bits, reference))
+        differ = bit_packing.differing_share(codes, expected)
+        measured.append(
+            {"name": variant, "documents": len(same), "bits_differ": differ, "labels_differ": 1 - float(same.mean())}
         )
-        study.report(f"stability, {way}: measured")
-    return found
+        study.report(f"stability, {variant}: measured")
+    return measured
 
 
 def _long(study: Study, name: str) -> list[Record]:
@@ -83,26 +85,26 @@ def _long(study: Study, name: str) -> list[Record]:
     settings = study.settings
     task = study.tasks[name].cut(settings.long_rows, settings.long_rows)
     longer = 2 * settings.max_tokens
-    ways = {
+    readings: dict[str, dict[str, Any]] = {
         f"cut at {settings.max_tokens} tokens": {},
         f"cut at {longer} tokens": {"max_tokens": longer},
         f"windows of {longer} tokens": {"max_tokens": longer, "long_texts": "windows"},
     }
     records = []
-    for way, how in ways.items():
-        bundle = encoders.frozen(study, **how)
-        features = study.features(bundle, way, task)
+    for reading, options in readings.items():
+        bundle = encoders.frozen(study, **options)
+        features = study.features(bundle, reading, task)
 
         def tokens(bundle: Bundle = bundle) -> float:
             return float(study.load(bundle).encode(task.splits["test"].texts[:100]).n_tokens.mean())
 
-        read = study.cache.value(TOKENS, f"{name}-{way}", features.key, tokens)
+        tokens_read = study.cache.value(TOKENS, f"{name}-{reading}", features.key, tokens)
         for code in CODES:
             inputs = features.bits if code == "bits" else features.floats
-            found = study.head(f"{way}-{code}", task, features.key | {"code": code}, inputs)
-            about = {"task": name, "reading": way, "code": code, "tokens": read, "metric": task.metric, "seed": None}
-            records.append(about | found)
-        study.report(f"{name}, {way}: measured")
+            fields = {"task": name, "reading": reading, "code": code, "tokens": tokens_read, "metric": task.metric}
+            figures = study.head(f"{reading}-{code}", task, features.key | {"code": code}, inputs)
+            records.append(fields | {"seed": None} | figures)
+        study.report(f"{name}, {reading}: measured")
     return records
 
 

@@ -33,10 +33,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def tasks(found: dict[str, dict[str, Any]]) -> str:
+def tasks(sizes: dict[str, dict[str, Any]]) -> str:
     columns = ("task", "kind", "classes", "training", "validation", "test", "test texts also in training")
     numbers = ("classes", "train", "validation", "test", "test_in_train")
-    rows = [(name, about["kind"], *(f"{about[number]:,}" for number in numbers)) for name, about in found.items()]
+    rows = [(name, size["kind"], *(f"{size[number]:,}" for number in numbers)) for name, size in sizes.items()]
     text = "Rows used. What stands in training word for word flatters all that is compared, as it is trained on the same rows."
     return f"{text}\n\n{table(columns, rows)}"
 
@@ -73,8 +73,8 @@ def encoders(figures: dict[str, Any]) -> str:
 def per_task(tasks: Sequence[str], sources: Sequence[tuple[str, list[Record]]]) -> str:
     """Lay out one column a source and one row a task, the means last."""
     columns = {name: by_task(records) for name, records in sources}
-    rows = [(task, *(percent(found.get(task)) for found in columns.values())) for task in tasks]
-    shared = set.intersection(*(set(found) for found in columns.values())) if columns else set()
+    rows = [(task, *(percent(values.get(task)) for values in columns.values())) for task in tasks]
+    shared = set.intersection(*(set(values) for values in columns.values())) if columns else set()
     title = "**mean**" if len(shared) == len(tasks) else f"**mean of the {len(shared)} that all have**"
     rows.append((title, *(percent_mean(mean(records, shared)) for _, records in sources)))
     return table(("task", *columns), rows)
@@ -116,19 +116,19 @@ def pooling(figures: dict) -> str:
         cells = [percent_mean(mean(select(here, encoder=e, code=c))) for e in encoders for c in ("floats", "bits")]
         rows.append((layers, position, f"{here[0]['dims']:,}", *cells))
     columns = ("layers", "position", "dimensions", *(f"{e}, {c}" for e in encoders for c in ("floats", "bits")))
-    about = (
+    text = (
         f"Means over the tasks, on at most {s['pooling_rows']:,} training and {s['pooling_test_rows']:,} test rows a task. "
         "`first_K` lays the first K tokens side by side; `last` is the last token."
     )
     if "trained" in encoders:
-        about += " `trained`: the encoder trained with the mean of all layers, read at other places"
+        text += " `trained`: the encoder trained with the mean of all layers, read at other places"
         if "trained so" in encoders:
-            about += ", which favours this one. `trained so`: trained with that pooling."
+            text += ", which favours this one. `trained so`: trained with that pooling."
         else:
-            about += "; that favours this pooling, as none was trained with another."
-        about += f" It is one encoder, of seed {s['rival_seeds'][0]}."
-    about += " All bits are cut at the mean of each dimension, none after a rotation."
-    return f"{head}\n\n{fill(about)}\n\n{table(columns, rows)}"
+            text += "; that favours this pooling, as none was trained with another."
+        text += f" It is one encoder, of seed {s['rival_seeds'][0]}."
+    text += " All bits are cut at the mean of each dimension, none after a rotation."
+    return f"{head}\n\n{fill(text)}\n\n{table(columns, rows)}"
 
 
 def size(figures: dict, output: Path) -> str:
@@ -144,21 +144,19 @@ def size(figures: dict, output: Path) -> str:
         for size, method in pairs
     ]
     drawn = plots.size(both, output / "results-size.svg")
-    about = (
+    text = (
         f"Mean over the tasks, heads on at most {s['size_rows']:,} training rows. Every code is of all layers where no other "
         "is named. Thresholds and rotations are fitted on the first training rows of each task, in section 1 on others, so "
         "the same code differs by a few tenths of a point between the two."
     )
     if trained:
         seeds = sorted({record["seed"] for record in trained})
-        about += f" `multi-task`: one encoder, of seed {seeds[0]}"
-        about += (
-            f"; with learned projections one each of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."
-        )
+        text += f" `multi-task`: one encoder, of seed {seeds[0]}"
+        text += f"; with learned projections one each of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else "."
     return "\n\n".join(
         [
             head,
-            fill(about),
+            fill(text),
             "\n".join(map(bullet, words.CODES)),
             _picture(drawn, "accuracy against bytes a document"),
             table(("bytes a document", "code", *(name for name, _ in both)), rows),
@@ -193,23 +191,25 @@ def rivals(figures: dict, output: Path) -> str:
         parts.append(_costs(costs))
         curves = [(costs["ours"] if name == ours else name, by_task(records)) for name, records in sources]
         parts.append(
-            _picture(plots.costs(costs, curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T")
+            _picture(
+                plots.costs(costs["models"], curves, tasks, output / "results-tasks.svg"), "cost and accuracy over T"
+            )
         )
     return "\n\n".join(parts)
 
 
 def _at_the_edge(rivals: list[Record], s: dict[str, Any]) -> str:
     """Say how often the best of what was tried was the most of it: there more might be better still."""
-    said = []
+    counts = []
     for rival, rates in (("fine-tuned", s["rates"]), ("student", s["student_rates"])):
         chosen = [record["recipe"] for record in select(rivals, rival=rival) if "recipe" in record]
         if chosen:
             epochs = sum(recipe["epoch"] == s["epochs"] for recipe in chosen)
             highest = sum(recipe["rate"] == max(rates) for recipe in chosen)
-            said.append(f"{rival} in {epochs} and {highest} of {len(chosen)} trainings")
-    if not said:
+            counts.append(f"{rival} in {epochs} and {highest} of {len(chosen)} trainings")
+    if not counts:
         return ""
-    return f" The last epoch and the highest rate were the best: {', '.join(said)}; more of either might do a little better."
+    return f" The last epoch and the highest rate were the best: {', '.join(counts)}; more of either might do a little better."
 
 
 def _list(values: Sequence[float]) -> str:
@@ -224,22 +224,22 @@ def _costs(costs: dict[str, Any]) -> str:
         if name != costs["ours"]:
             most = costs["cheaper_up_to"][name]
             shown = _when(costs["break_even"][name], most, f"1 to {most or 0:,}")
-            said = Counter(
+            verdicts = Counter(
                 _when(alone["break_even"], alone["cheaper_up_to"], "at first") for alone in costs["by_round"][name]
             )
-            rounds = ", ".join(f"{words} ({count})" for words, count in sorted(said.items()))
+            rounds = ", ".join(f"{verdict} ({count})" for verdict, count in sorted(verdicts.items()))
         times = (f"{1000 * model['shared']:.3f}", f"{1000 * model['each']:.4f}", f"{one:.2f}", f"{ten:.2f}")
         rows.append((name, *times, shown, rounds))
-    times = (f"{what}, ms" for what in ("shared", "each task", "1 task", "10 tasks"))
-    columns = ("", *times, "we are cheaper: tasks", "in single rounds")
-    about = (
+    headings = (f"{part}, ms" for part in ("shared", "each task", "1 task", "10 tasks"))
+    columns = ("", *headings, "we are cheaper: tasks", "in single rounds")
+    text = (
         f"Cost a document, measured in one run of {costs['rounds']} interleaved rounds on {costs['documents']:,} documents of "
         f"all tasks ({costs['machine']}). Fine-tuned models and students run on our own packed encoder, so the gap is not one "
         "of implementation. A shared part is paid once, whatever the number of tasks. Ten tasks cost "
         f"{costs['ten_over_one']:.3f} times one. Times are medians; the last column says in how many rounds, taken alone, "
         "which number of tasks makes us cheaper, as times vary: where rounds disagree the two cost about the same."
     )
-    return f"{fill(about)}\n\n{table(columns, rows)}"
+    return f"{fill(text)}\n\n{table(columns, rows)}"
 
 
 def _when(even: int | None, most: int | None, at_first: str) -> str:
@@ -250,23 +250,23 @@ def _when(even: int | None, most: int | None, at_first: str) -> str:
 
 
 def stability(figures: dict) -> str:
-    found = figures["steps"].get("stability")
+    measured = figures["steps"].get("stability")
     head = "## 5. Stability"
-    if not found:
+    if not measured:
         return f"{head}\n\nNot measured."
     rows = [
         (v["name"], f"{v['documents']:,}", f"{100 * v['bits_differ']:.3f} %", f"{100 * v['labels_differ']:.2f} %", "")
         if "absent" not in v
         else (v["name"], "–", "–", "–", v["absent"])
-        for v in found["variants"]
+        for v in measured["variants"]
     ]
     parts = [
         head,
-        f"The frozen encoder, rotated, against {found['reference']}; heads fitted on bits as the other tables' are.",
+        f"The frozen encoder, rotated, against {measured['reference']}; heads fitted on bits as the other tables' are.",
         table(("against the reference", "documents", "bits that differ", "labels that differ", ""), rows),
     ]
-    if found["records"]:
-        parts.append(_long(found["records"], figures["settings"]))
+    if measured["records"]:
+        parts.append(_long(measured["records"], figures["settings"]))
     return "\n\n".join(parts)
 
 
@@ -282,12 +282,12 @@ def _long(records: list[Record], s: dict[str, Any]) -> str:
             cells.append(f"{tokens[task]:.0f}")
             cells += [percent(by_task(select(here, code=code)).get(task)) for code in ("floats", "bits")]
         rows.append((reading, *cells))
-    columns = ["long texts", *(f"{task}, {what}" for task in tasks for what in ("tokens read", "floats", "bits"))]
-    about = (
+    columns = ["long texts", *(f"{task}, {column}" for task in tasks for column in ("tokens read", "floats", "bits"))]
+    text = (
         f"Long texts, frozen encoder, bits not rotated, on at most {s['long_rows']:,} training and test rows a task, hence not "
         "the figures of section 1; tokens read: the mean of 100 test texts."
     )
-    return f"{fill(about)}\n\n{table(columns, rows)}"
+    return f"{fill(text)}\n\n{table(columns, rows)}"
 
 
 def _picture(drawn: str, about: str) -> str:

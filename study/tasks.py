@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from encoder.training.tasks import Rows, Task
+from heads.calibrate import Kind
 from heads.labels import to_targets
 from pipelines.models.labelled import DataError, read_labelled
 from pipelines.models.task_folders import read_info
@@ -54,7 +55,7 @@ class Labelled:
     """
 
     name: str
-    kind: str
+    kind: Kind
     classes: tuple[str, ...]
     splits: dict[str, Split]
     digest: str
@@ -81,14 +82,13 @@ class Labelled:
 
     def cut(self, train_rows: int, test_rows: int) -> Labelled:
         """Return the task with at most so many training rows, half as many for validation, and test rows."""
-        most = {"train": train_rows, "validation": max(1, train_rows // 2), "test": test_rows}
-        splits = {name: split.take(range(min(len(split), most[name]))) for name, split in self.splits.items()}
+        max_rows = {"train": train_rows, "validation": max(1, train_rows // 2), "test": test_rows}
+        splits = {name: split.take(range(min(len(split), max_rows[name]))) for name, split in self.splits.items()}
         return make(self.name, self.kind, self.classes, splits)
 
 
-def make(name: str, kind: str, classes: Sequence[str], splits: dict[str, Split]) -> Labelled:
+def make(name: str, kind: Kind, classes: Sequence[str], splits: dict[str, Split]) -> Labelled:
     """Make a task of splits; what no training row has is left out of classes and of validation."""
-
     known = label_names(splits["train"].labels, kind)
     splits = splits | {"validation": restrict(splits["validation"], kind, known)[0]}
     content = json.dumps([[splits[s].texts, splits[s].labels] for s in SPLITS], ensure_ascii=False)
@@ -117,11 +117,11 @@ def read(folder: Path, settings: Settings) -> Labelled:
     kind, labels = read_info(folder)
     if kind == "regression":
         raise DataError(f"task {folder.name} is a regression; the study compares single and multi-label tasks")
-    most = {"train": settings.train_rows, "validation": settings.validation_rows, "test": settings.test_rows}
+    max_rows = {"train": settings.train_rows, "validation": settings.validation_rows, "test": settings.test_rows}
     splits = {}
     for name in SPLITS:
         split = Split(*read_labelled(str(folder / f"{name}.parquet"), "text", "label", kind))
-        splits[name] = split.take(np.random.default_rng(0).permutation(len(split))[: most[name]])
+        splits[name] = split.take(np.random.default_rng(0).permutation(len(split))[: max_rows[name]])
     return make(folder.name, kind, labels or sorted(label_names(splits["train"].labels, kind)), splits)
 
 

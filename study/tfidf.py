@@ -51,6 +51,6 @@ def _measure(task: Labelled) -> dict[str, Any]:
     validation = {}
     for recipe in recipes:
         validation[recipe] = scores(fit(task, *recipe), task, task.splits["validation"].texts)
-    best = max(recipes, key=lambda recipe: measure_scores(task, validation[recipe])["validation"])
+    best = max(recipes, key=lambda recipe: measure_scores(task, validation[recipe])["validation"] or 0.0)
     test = scores(fit(task, *best), task, task.splits["test"].texts)
     return measure_scores(task, validation[best], test) | {"recipe": dict(zip(("analyser", "strength"), best))}

@@ -17,6 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+# Under pytest-xdist each process computes in one thread, and so do the processes it starts: two processes of two threads
+# on two processors take 2.5 times the processor time, as threads that wait for each other spin. Set before torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WORDS = [
     "good",

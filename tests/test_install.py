@@ -33,6 +33,7 @@ for task in heads.bundled():
     *packages, bundled = done.stdout.splitlines()
     assert [line.split()[0] for line in packages] == ["encoder", "heads", "pipelines", "transforms"]
     assert all(str(installed) in line for line in packages)
+    assert all((installed / line.split()[0] / "py.typed").is_file() for line in packages)
     tasks = bundled.split()[1:]
     expected = "emotion fine_sentiment news_topics offensive opinion_polarity question_type sentiment topic"
     assert tasks == expected.split()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from encoder.training.tasks import Rows, Task
+from heads.calibrate import Kind
 from heads.errors import HeadError
 from heads.labels import to_targets
 from pipelines.models.labelled import DataError, check_classes, read_columns, read_labelled
@@ -18,7 +19,7 @@ from pipelines.models.labelled import DataError, check_classes, read_columns, re
 SPLITS = ("train", "validation")
 _FEW_VALUES = 20
 _log = logging.getLogger(__name__)
-_KINDS = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
+_KINDS: dict[str, Kind] = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
 
 
 def find_folders(names: Sequence[str]) -> list[Path]:
@@ -72,7 +73,7 @@ def read_task(folder: Path, text_field: str = "text", label_field: str = "label"
     return Task(folder.name, kind, classes, rows["train"], rows["validation"])
 
 
-def read_info(folder: Path, label_field: str = "label") -> tuple[str, list[str]]:
+def read_info(folder: Path, label_field: str = "label") -> tuple[Kind, list[str]]:
     """Read `info.json`: a task's kind, guessed from its training labels where it is not said, and the labels listed.
 
     Raises:
@@ -91,7 +92,7 @@ def read_info(folder: Path, label_field: str = "label") -> tuple[str, list[str]]
     return _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed)), listed
 
 
-def _guess_kind(path: Path, label_field: str, has_classes: bool) -> str:
+def _guess_kind(path: Path, label_field: str, has_classes: bool) -> Kind:
     (labels,) = read_columns(str(path), [label_field])
     first: Any = next((label for label in labels if label is not None), None)
     if isinstance(first, (list, tuple, np.ndarray)):

@@ -106,11 +106,11 @@ def test_page_says_how_far_the_draw_of_test_rows_reaches(settings):
 def test_page_says_which_options_are_not_a_machines_own():
     usual = Settings(Path("data"), Path("work"), device="cpu", precision="float32").on_a_processor()
     figures = page.figures(usual, ROWS, results())
-    assert "Asked for" not in page._how(figures)
+    assert "Asked for" not in page._method(figures)
     figures = page.figures(dataclasses.replace(usual, seeds=(0, 1, 2), epochs=9), ROWS, results())
-    assert "by itself on such a machine: `--seeds 0 1 2`, `--epochs 9`." in " ".join(page._how(figures).split())
+    assert "by itself on such a machine: `--seeds 0 1 2`, `--epochs 9`." in " ".join(page._method(figures).split())
     figures = page.figures(dataclasses.replace(usual, device="cuda:0"), ROWS, results())
-    assert "`--train_rows 2000`" in " ".join(page._how(figures).split())
+    assert "`--train_rows 2000`" in " ".join(page._method(figures).split())
 
 
 def test_page_says_which_goals_are_missed_and_by_how_much(settings):
@@ -144,7 +144,7 @@ def test_page_holds_no_path_of_the_machine(settings):
 
 def test_figures_are_laid_out_a_record_a_line(settings):
     figures = page.figures(settings, ROWS, results())
-    text = page.lay_out(figures)
+    text = page.render(figures)
     assert json.loads(text) == figures
     assert sum('"task": "sst2"' in line for line in text.splitlines()) == text.count('"task": "sst2"')
 
@@ -223,4 +223,4 @@ def test_the_page_that_is_committed_is_what_its_figures_give(tmp_path, monkeypat
     assert page.write(figures, tmp_path) == (docs / "results.md").read_text("utf-8")
     found = figures["steps"]
     assert figures["goals"] == [dataclasses.asdict(goal) for goal in all_goals(found)]
-    assert page.lay_out(figures) + "\n" == (docs / "results.json").read_text("utf-8")
+    assert page.render(figures) + "\n" == (docs / "results.json").read_text("utf-8")
