@@ -185,9 +185,12 @@ def _shares(shares: dict[str, float]) -> str:
     return ", ".join(f"{label} {share:.0%}" for label, share in top)
 
 
-def _bytes(count: int) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+def _bytes(count: float) -> str:
+    """Format a number of bytes for people."""
+    if count < 1024:
+        return f"{count:,.0f} bytes"
+    for unit in ("KiB", "MiB"):
         count /= 1024
-    raise AssertionError
+        if count < 1024:
+            return f"{count:,.1f} {unit}"
+    return f"{count / 1024:,.1f} GiB"

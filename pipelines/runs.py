@@ -59,7 +59,7 @@ class Run:
             "machine": {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **_versions()},
         }
-        self._lock = None
+        self._lock: int | None = None
 
     def __enter__(self) -> Run:
         try:
@@ -86,7 +86,7 @@ class Run:
         state = "done" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
         ended = {"state": state, "finished": finished.isoformat(timespec="seconds")}
         if error is not None:
-            ended["error"] = f"{kind.__name__}: {error}"
+            ended["error"] = f"{type(error).__name__}: {error}"
         if self._lock is not None:
             shutil.rmtree(self.store.temporary_folder, ignore_errors=True)  # may be what makes room for the record
         try:

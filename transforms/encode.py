@@ -80,7 +80,7 @@ class EncodeUnits(beam.PTransform):
         self.fingerprint = fingerprint
         self.options = options
 
-    def expand(self, units):
+    def expand(self, units: beam.PCollection) -> beam.PCollection:
         return units | beam.ParDo(_EncodeUnits(self.store, self.reading, self.fingerprint, self.options))
 
 

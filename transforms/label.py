@@ -13,6 +13,7 @@ import pyarrow as pa
 from apache_beam.utils.shared import Shared
 
 from heads import Head, HeadBank
+from heads.calibrate import MultiLabels, SingleLabels
 from transforms.codes_file import code_bits
 from transforms.encode import METRICS
 from transforms.filesystem.files import is_disk_full
@@ -34,18 +35,19 @@ def labels_table(head: Head, rows: pa.Table, logits: np.ndarray) -> pa.Table:
     """Label n rows (columns id and position) by one head's logits (n, classes) float32, in the store's schema."""
     schema = _labels_schema(head.task, head.fingerprint, head.encoder_fingerprint, head.kind)
     names = pa.array(head.labels, pa.string())
-    if head.kind == "single":
-        index, score = head.predict_from(logits)
-        columns = [pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), names), pa.array(score, pa.float32())]
-    elif head.kind == "multi":
-        offsets, index, score = head.predict_from(logits)
-        offsets = pa.array(offsets, pa.int32())
+    labels = head.predict_from(logits)
+    columns: list[pa.Array]
+    if isinstance(labels, SingleLabels):
+        index = pa.array(labels.label_index, pa.int32())
+        columns = [pa.DictionaryArray.from_arrays(index, names), pa.array(labels.score, pa.float32())]
+    elif isinstance(labels, MultiLabels):
+        offsets = pa.array(labels.offsets, pa.int32())
         columns = [
-            pa.ListArray.from_arrays(offsets, names.take(pa.array(index, pa.int32()))),
-            pa.ListArray.from_arrays(offsets, pa.array(score, pa.float32())),
+            pa.ListArray.from_arrays(offsets, names.take(pa.array(labels.label_index, pa.int32()))),
+            pa.ListArray.from_arrays(offsets, pa.array(labels.scores, pa.float32())),
         ]
     else:
-        columns = [pa.array(head.predict_from(logits), pa.float32())]
+        columns = [pa.array(labels, pa.float32())]
     in_domain = pa.nulls(len(logits), pa.float32())
     return pa.Table.from_arrays([rows["id"], rows["position"], *columns, in_domain], schema=schema)
 
@@ -82,7 +84,7 @@ class LabelAndWrite(beam.PTransform):
         self.heads = tuple(heads)
         self.with_torch = with_torch
 
-    def expand(self, files):
+    def expand(self, files: beam.PCollection) -> beam.PCollection:
         return files | beam.ParDo(_LabelAndWrite(self.store, self.encoder, self.heads, self.with_torch))
 
 

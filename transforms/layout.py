@@ -65,8 +65,8 @@ class FileName:
         """Return the parts of a name; None if it is not the name of such a file."""
         if not (match := _FILE.fullmatch(name)):
             return None
-        numbers = (int(match[group]) for group in ("unit", "units", "index", "rows", "rejects"))
-        return cls(match["shard"], *numbers, bool(match["end"]))
+        unit, units, index, rows, rejects = (int(match[g]) for g in ("unit", "units", "index", "rows", "rejects"))
+        return cls(match["shard"], unit, units, index, rows, rejects, bool(match["end"]))
 
     @classmethod
     def parsed(cls, name: str) -> FileName:

@@ -40,7 +40,7 @@ def read_plan(path: str) -> Iterator[Unit]:
 
 
 class _Route(beam.DoFn):
-    def process(self, unit: Unit):
+    def process(self, unit: Unit) -> Iterator[Any]:
         if unit.files is None:
             yield unit
         for name in unit.files or ():

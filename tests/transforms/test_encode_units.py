@@ -183,3 +183,51 @@ def test_a_unit_that_cannot_be_read_to_its_end_is_reported_and_stays_incomplete(
     (failure,) = store.failures()
     assert (failure["step"], failure["kind"]) == ("read", "changed_shard")
     assert store.listing(codes_folder(fingerprint)).shards == {}
+
+
+class Steps:
+    """Count the writes and removals of a store, and die before or after one of them."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.done: list[str] = []
+        self.die_at: tuple[int, str] | None = None
+        for name in ("commit", "remove"):
+            monkeypatch.setattr(files, name, self._wrap(name, getattr(files, name)))
+
+    def _wrap(self, name: str, real):
+        def step(path: str, *more, **named):
+            number = len(self.done)
+            self.done.append(f"{name} {path.split('/store/')[1].split('/')[0]}")
+            if self.die_at == (number, "before"):
+                raise KeyboardInterrupt
+            real(path, *more, **named)
+            if self.die_at == (number, "after"):
+                raise KeyboardInterrupt
+
+        return step
+
+
+def test_a_worker_killed_at_any_step_of_a_commit_leaves_a_store_that_completes(
+    tmp_path, tiny_bundle, unit, fingerprint, quiet, monkeypatch
+):
+    steps = Steps(monkeypatch)
+    encode(new_store(tmp_path / "counted" / "store", tiny_bundle), fingerprint, unit)
+    first = next(number for number, step in enumerate(steps.done) if step.endswith(("parts", "codes", "rejects")))
+    count = len(steps.done)
+    order = [step for step in steps.done[first:] if not step.endswith("parts")]
+    assert order == ["commit rejects", "commit codes"] * 3
+    for number in range(first, count):
+        for when in ("before", "after"):
+            store = new_store(tmp_path / f"{number}-{when}" / "store", tiny_bundle)
+            steps.done, steps.die_at = steps.done[:first], (number, when)
+            with pytest.raises(KeyboardInterrupt):
+                encode(store, fingerprint, unit)
+            committed = store.listing(codes_folder(fingerprint))
+            for name in committed.names():  # all rows of what is committed are accounted for
+                if name.rejects:
+                    assert store.has(rejects_folder(fingerprint), name)
+            steps.die_at = None
+            assert len(encode(store, fingerprint, unit)) == 3
+            assert store_files(Path(store.root)) == quiet, (number, when)
+            left = files.list_names(store.path(parts_folder(fingerprint)))
+            assert len(left) <= 4, "more parts are left than one file has"

@@ -152,6 +152,13 @@ def remove(path: str) -> None:
         os.unlink(path) if is_local(path) else remote.remove(path)
 
 
+def remove_folder(path: str) -> None:
+    """Remove an empty local folder; object stores have no folders."""
+    if is_local(path):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
 def commit(
     path: str, content: bytes | pa.Buffer, temporary_folder: str, sync: bool = True, replace: bool = True
 ) -> None:
