@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FormatName = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
+from transforms.options import FormatName as FormatName
+from transforms.options import ReadOptions as ReadOptions
+
 RejectReason = Literal[
     "invalid_utf8",  # the row's bytes are not UTF-8, or its JSON holds a lone surrogate
     "malformed_json",  # not JSON, not an object, or nested deeper than read_json.MAX_JSON_DEPTH
@@ -36,9 +38,6 @@ UnitFailure = Literal[
 ]
 REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
 UNIT_FAILURES: tuple[str, ...] = get_args(UnitFailure)
-
-RECORD_BYTES_FACTOR = 16  # a JSON line or CSV record may be this many times max_text_bytes long
-MAX_TEXT_BYTES_LIMIT = 64 << 20  # so that a longest record stays within Arrow's 32-bit offsets
 
 TEXT_SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_()), ("position", pa.int64())]
@@ -75,40 +74,6 @@ class UnitError(Exception):
 
     def __str__(self) -> str:
         return self.message
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """Say how shards are read.
-
-    `format="auto"` goes by each shard's file name and is right unless names lie. `id_field` is worth naming where
-    the data has an id, since the ids made here (path and position) change when a file is written anew. Texts of more
-    than `max_text_bytes` are cut there, between two characters.
-    """
-
-    format: FormatName = "auto"
-    text_field: str = "text"
-    id_field: str | None = None
-    max_text_bytes: int = 1 << 20
-
-    def __post_init__(self):
-        if self.format not in get_args(FormatName):
-            choices = ", ".join(get_args(FormatName))
-            raise ValueError(f"format is {self.format!r} but must be one of {choices}")
-        if not self.text_field:
-            raise ValueError("text_field is empty; name the field or column that holds the text")
-        if self.id_field == "":
-            raise ValueError("id_field is empty; name a field, or leave it out to get ids made from path and position")
-        if self.id_field == self.text_field:
-            raise ValueError(f"id_field and text_field are both {self.text_field!r}; name two different fields")
-        if not 1 <= self.max_text_bytes <= MAX_TEXT_BYTES_LIMIT:
-            raise ValueError(
-                f"max_text_bytes is {self.max_text_bytes} but must lie between 1 and {MAX_TEXT_BYTES_LIMIT}"
-            )
-
-    @property
-    def max_record_bytes(self) -> int:
-        return RECORD_BYTES_FACTOR * self.max_text_bytes
 
 
 @dataclass(frozen=True)

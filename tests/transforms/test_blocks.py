@@ -20,12 +20,12 @@ from transforms.blocks import (
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"format": "xml"}, "format is 'xml' but must be one of auto, text, jsonl, csv, tsv, parquet"),
+        ({"format": "xml"}, "unknown format 'xml'; choose from auto, text, jsonl, csv, tsv, parquet"),
         ({"text_field": ""}, "text_field is empty"),
         ({"id_field": ""}, "id_field is empty"),
         ({"id_field": "text"}, "id_field and text_field are both 'text'"),
-        ({"max_text_bytes": 0}, "max_text_bytes is 0 but must lie between 1 and 67108864"),
-        ({"max_text_bytes": 1 << 40}, "must lie between"),
+        ({"max_text_bytes": 0}, "max_text_bytes must be at least 1 and at most 67108864, not 0"),
+        ({"max_text_bytes": 1 << 40}, "must be at least 1 and at most 67108864"),
     ],
 )
 def test_wrong_options_are_refused_with_what_is_right(wrong, message):
