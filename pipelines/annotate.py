@@ -23,6 +23,7 @@ from pipelines.beam_options import (
     check_options,
     check_pipeline_options,
     check_runner,
+    create_pipeline,
     is_local,
     prepare_files,
 )
@@ -109,14 +110,12 @@ def _execute(
     heads: list[Head],
 ) -> dict[str, int]:
     """Build the graph, run it, and return its counters, with the pipeline's `milliseconds` among them."""
-    import apache_beam as beam
-
     from pipelines.progress import Progress
 
     started = time.monotonic()
     fingerprints = {head.task: head.fingerprint for head in heads}
     with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
-        pipeline = beam.Pipeline(options=beam_options)
+        pipeline = create_pipeline(beam_options)
         build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
         result = run_and_wait(pipeline, is_local(beam_options))
     found = result.metrics().query()["counters"]

@@ -121,6 +121,7 @@ def _fish() -> str:
         lines.append(f"complete -c encode-once -n __fish_use_subcommand -a {name} -d {_quoted(command.summary)}")
     lines.append("complete -c encode-once -n __fish_use_subcommand -a help -d 'show the options of a command'")
     lines.append(f"complete -c encode-once -n '__fish_seen_subcommand_from help' -a '{' '.join(COMMANDS)}'")
+    lines.append("complete -c encode-once -l help -d 'show the help'")
     for name in COMMANDS:
         for completion in completions(name):
             parts = [f"complete -c encode-once -n '__fish_seen_subcommand_from {name}'"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import encoder
 import heads
+from encoder.choices import Precision
 from encoder.declare import OptionError, like, option
 from heads import Head
 from pipelines.cli import main_of
@@ -52,7 +53,7 @@ class BundledHeadsOptions:
     data: str = option(metavar="DIR", kind="local_path", help="folder of labelled tasks")
     tasks: tuple[str, ...] = option((), metavar="TASK", help="train only these heads")
     device: str = like(EncodeOptions, "device")
-    precision: str = like(EncodeOptions, "precision")
+    precision: Precision = like(EncodeOptions, "precision")
 
     def __post_init__(self) -> None:
         known = [recipe.task for recipe in RECIPES]

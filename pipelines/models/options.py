@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from encoder.choices import Precision
 from encoder.declare import OptionError, check, like, option
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
@@ -55,7 +56,7 @@ class TrainHeadOptions:
         help="where the rows come from, for the head's description",
     )
     device: str = like(EncodeOptions, "device")
-    precision: str = like(EncodeOptions, "precision")
+    precision: Precision = like(EncodeOptions, "precision")
 
     def __post_init__(self) -> None:
         check(self)
@@ -97,7 +98,7 @@ class ZeroShotOptions:
     label_field: str = like(TrainHeadOptions, "label_field")
     encoder: str = like(TrainHeadOptions, "encoder")
     device: str = like(EncodeOptions, "device")
-    precision: str = like(EncodeOptions, "precision")
+    precision: Precision = like(EncodeOptions, "precision")
 
     def __post_init__(self) -> None:
         check(self)
@@ -164,7 +165,7 @@ class TrainEncoderOptions:
         "", metavar="TEXT", default_text="the names of the tasks", help="where the rows come from, for the description"
     )
     device: str = like(EncodeOptions, "device")
-    precision: str = like(EncodeOptions, "precision")
+    precision: Precision = like(EncodeOptions, "precision")
 
     def __post_init__(self) -> None:
         check(self)

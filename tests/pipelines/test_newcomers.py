@@ -147,7 +147,7 @@ def test_a_class_a_row_is_told(caplog, classes, told):
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
-    script = command.replace("eo", f"{sys.executable} -m pipelines")
+    script = command.replace("eo", f"{sys.executable} -m encode_once")
     return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment}
     )
