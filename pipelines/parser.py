@@ -23,7 +23,8 @@ def add_fields(container: argparse._ActionsContainer, cls: type, *names: str, **
     """Add the options of a dataclass, all or those named, to a parser or a group of its arguments.
 
     Args:
-        changes: arguments of `add_argument` that differ from the declaration: `required`, `default`, `help`.
+        changes: arguments of `add_argument` that differ from the declaration: `required`, `default`, `help`, `nargs`; and
+            `default_text`, which the help shows as the default.
     """
     declared = {option.name: option for option in options_of(cls)}
     for option in map(declared.__getitem__, names or declared):
@@ -138,9 +139,10 @@ class Parser(argparse.ArgumentParser):
 class _Store(argparse._StoreAction):
     """Store a value; a list of names that is given twice is added, not replaced: `--input a --input b` is both."""
 
-    def __init__(self, *args: Any, option: Option, **more: Any) -> None:
+    def __init__(self, *args: Any, option: Option, default_text: str = "", **more: Any) -> None:
         super().__init__(*args, **more)
         self.option = option
+        self.default_text = default_text or option.metadata["default_text"]
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         before = getattr(namespace, self.dest, None)
@@ -152,9 +154,8 @@ class _Store(argparse._StoreAction):
 
 def default_text(action: argparse.Action) -> str:
     """Return an argument's default as one would type it, or in words; "" if there is nothing to say."""
-    option = action.option if isinstance(action, _Store) else None
-    if option and option.metadata["default_text"]:
-        return option.metadata["default_text"]
+    if isinstance(action, _Store) and action.default_text:
+        return action.default_text
     default = action.default
     if isinstance(default, (list, tuple)):
         default = " ".join(f'"{one}"' if " " in str(one) else str(one) for one in default)
