@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from safetensors.numpy import load as load_tensors
@@ -22,6 +22,7 @@ from encoder import bundle_folder
 from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
 from encoder.bundle_folder import ADAPTER_FILE, DESCRIPTION_FILE, PARAMETERS_FILE
+from encoder.choices import LongTexts
 from encoder.pooling import Pooling
 from encoder.projection import count_values
 
@@ -31,7 +32,6 @@ ADAPTER_FORMAT_VERSION = 2
 BLOCKS_FORMAT_VERSION = 3  # the projection may be one of blocks
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
 
-LongTexts = Literal["truncate", "windows"]
 _log = logging.getLogger(__name__)
 
 

@@ -10,6 +10,7 @@ rejected than --max_reject_share.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import os
 import sys
@@ -22,11 +23,12 @@ from pipelines.beam_options import (
     check_options,
     check_pipeline_options,
     check_runner,
+    create_pipeline,
     is_local,
     prepare_files,
 )
 from pipelines.cli import main_of
-from pipelines.interruption import run_to_the_end
+from pipelines.interruption import run_and_wait
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
 from transforms.machine import usable_cores
 
@@ -108,16 +110,14 @@ def _execute(
     heads: list[Head],
 ) -> dict[str, int]:
     """Build the graph, run it, and return its counters, with the pipeline's `milliseconds` among them."""
-    import apache_beam as beam
-
     from pipelines.progress import Progress
 
     started = time.monotonic()
     fingerprints = {head.task: head.fingerprint for head in heads}
     with Progress(store, bundle.fingerprint, fingerprints, plan, options.progress):
-        pipeline = beam.Pipeline(options=beam_options)
+        pipeline = create_pipeline(beam_options)
         build(pipeline, options, bundle, store, plan, heads, worker_threads(options, beam_options))
-        result = run_to_the_end(pipeline, is_local(beam_options))
+        result = run_and_wait(pipeline, is_local(beam_options))
     found = result.metrics().query()["counters"]
     counters: collections.Counter[str] = collections.Counter()
     for counter in found:
@@ -134,10 +134,10 @@ def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
         EncoderError: one of them cannot be had.
     """
     bundle.find_base()
-    if options.device not in ("auto", "cpu"):  # looking for another one imports torch
+    if options.encoding.device not in ("auto", "cpu"):  # looking for another one imports torch
         from encoder.forward.model import choose_device
 
-        choose_device(options.device)
+        choose_device(options.encoding.device)
 
 
 def build(
@@ -155,25 +155,14 @@ def build(
     memory does not grow with the corpus. A branch without units is left out.
     """
     import transforms
-    from pipelines.prepare import reading_options
-    from transforms.encode import EncodeOptions
     from transforms.machine import installed
 
-    reading = reading_options(options)
-    encoding = EncodeOptions(
-        options.device,
-        options.precision,
-        options.batch_tokens,
-        threads,
-        options.accelerator,
-        bundle.base_id,
-        installed(),
-    )
+    encoding = dataclasses.replace(options.encoding, threads=threads, base_id=bundle.base_id, version=installed())
     units = pipeline | "ReadPlan" >> transforms.ReadPlan(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
-        branch = transforms.EncodeAndLabel(store, reading, bundle.fingerprint, encoding, heads)
-        if options.accelerator:
-            branch = branch.with_resource_hints(accelerator=options.accelerator)
+        branch = transforms.EncodeAndLabel(store, options.reading, bundle.fingerprint, encoding, heads)
+        if encoding.accelerator:
+            branch = branch.with_resource_hints(accelerator=encoding.accelerator)
         units.uncoded | "EncodeAndLabel" >> branch
     if plan.to_label:
         stored = units.coded | "ReadCodes" >> transforms.ReadCodes(store, bundle.fingerprint)
@@ -188,7 +177,7 @@ def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) 
     """
     from apache_beam.options.pipeline_options import DirectOptions
 
-    workers = options.threads or usable_cores()
+    workers = options.encoding.threads or usable_cores()
     if workers > 1 and not any(arg.startswith("--direct_") for arg in options.beam_args):
         direct = beam_options.view_as(DirectOptions)
         direct.direct_num_workers = workers
@@ -200,8 +189,8 @@ def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> i
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = beam_options.view_as(DirectOptions)
-    if options.threads or direct.direct_num_workers == 1:
-        return options.threads
+    if options.encoding.threads or direct.direct_num_workers == 1:
+        return options.encoding.threads
     return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
 
 

@@ -11,8 +11,7 @@ import encoder
 import heads
 from encoder import Bundle
 from heads import Head, HeadError
-from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
-from transforms.blocks import ReadOptions
+from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions
 from transforms.filesystem import files
 from transforms.layout import Listing, codes_folder, labels_folder, read_metadata, shard_path_key
 from transforms.machine import NOT_INSTALLED, installed
@@ -57,10 +56,9 @@ def _prepare(options: AnnotateOptions, command: str) -> tuple[Bundle, Store, Pla
         if not found_heads:
             raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
         return bundle, store, plan_labels(codes, _label_listings(store, found_heads)), found_heads
-    reading = reading_options(options)
     root = find_root(options)
     is_store = files.exists(files.join(options.store, STORE_FILE))
-    shards = match_shards(options.input, root, reading, options.store if is_store else "")
+    shards = match_shards(options.input, root, options.reading, options.store if is_store else "")
     if options.input_root and all(shard.relative_path == shard.path for shard in shards):
         raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
     store = _open(options, root)
@@ -119,18 +117,6 @@ def _warn_of_other_options(store: Store, codes: Listing, folder: str, shards: Se
                 shard.path,
             )
             return
-
-
-def reading_options(options: AnnotateOptions) -> ReadOptions:
-    """Return how shards are read.
-
-    Raises:
-        OptionError: the options do not go together.
-    """
-    try:
-        return ReadOptions(options.format, options.text_field, options.id_field, options.max_text_bytes)
-    except ValueError as error:
-        raise OptionError(str(error)) from None
 
 
 def find_encoder(name: str, store: str) -> Bundle:
@@ -220,7 +206,6 @@ def find_root(options: AnnotateOptions) -> str:
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
-    rules = {name: getattr(options, name) for name in ("unit_bytes", "block_rows", "block_text_bytes")}
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**{k: v for k, v in rules.items() if v is not None}), root)
-    return open_or_create_store(options.store, root, rules, made_by())
+        return Store(options.store, CutRules(**options.cut_rules), root)
+    return open_or_create_store(options.store, root, dict(options.cut_rules), made_by())

@@ -27,38 +27,13 @@ from transforms.layout import (
     with_metadata,
 )
 from transforms.machine import NOT_INSTALLED, installed, usable_cores
+from transforms.options import EncodeOptions
 from transforms.plan import Unit
 from transforms.read import block_name, report_failure
 from transforms.store import DamagedBlock, Store, describe_stored_encoder
 
 METRICS = "encode_once"
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodeOptions:
-    """Say on what to encode.
-
-    Attributes:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto", "float32" or "bfloat16".
-        batch_tokens: padded tokens a forward pass; None takes what suits the device.
-        threads: CPU threads of one worker process; None leaves it to torch.
-        accelerator: Beam's accelerator hint for the branch that encodes, e.g.
-            "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
-        base_id: where the base model is found now, which need not be where it was when the store got its encoder; None:
-            as the store says.
-        version: of this package where the run was started; "" for any. A worker with another one is refused: its codes would
-            bear the same fingerprint.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    batch_tokens: int | None = None
-    threads: int | None = None
-    accelerator: str = ""
-    base_id: str | None = None
-    version: str = ""
 
 
 @dataclasses.dataclass

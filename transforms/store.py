@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import encoder
 from transforms.filesystem import files
 from transforms.layout import FORMAT_VERSION, BlockName, Listing
+from transforms.options import CutRules
 
 STORE_FILE = "store.json"
 # Columns, by their path in Parquet, whose values come again and again. A dictionary of ids, codes or scores is as long
@@ -43,26 +44,6 @@ def said_in_one_line(root: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"store {root} cannot be used: {error}") from None
-
-
-@dataclasses.dataclass(frozen=True)
-class CutRules:
-    """Say how shards are cut into units and blocks. Fixed when a store is made: block names depend on them.
-
-    Attributes:
-        unit_bytes: bytes of a unit of a splittable shard; what one worker takes at a time and what is retried.
-        block_rows: most rows of a block. Larger blocks make fewer files, smaller ones lose less when killed.
-        block_text_bytes: most bytes of text of a block.
-    """
-
-    unit_bytes: int = 16 << 20
-    block_rows: int = 4096
-    block_text_bytes: int = 4 << 20
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise StoreError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
 
 
 @dataclasses.dataclass(frozen=True)
