@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.blocks import BlockLimits, ReadOptions, TextBlock
+from transforms.blocks import BlockLimits, TextBlock
 from transforms.filesystem.files import open_raw
 from transforms.match import match_shards
+from transforms.options import CutRules, ReadOptions
 from transforms.plan import cut_shard
 from transforms.readers.records import read_blocks
-from transforms.store import CutRules
 from transforms.unit import Shard
 
 READING = ReadOptions(id_field="id")

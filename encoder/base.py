@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -106,6 +105,8 @@ def find(base_id: str) -> Base:
 
 
 def _distribution_folder(name: str, version: str) -> Path:
+    import importlib.metadata  # takes longer than a command may take to show its help
+
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:

@@ -38,8 +38,9 @@ def main() -> Summary:
 def read_texts() -> dict[str, list[tuple[str, str]]]:
     """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
     # Here, not above: they import Beam, which warns of its missing extras until `guard` has set logging up.
-    from transforms.blocks import BlockLimits, ReadOptions
+    from transforms.blocks import BlockLimits
     from transforms.match import match_shards
+    from transforms.options import ReadOptions
     from transforms.plan import cut_shard
     from transforms.read import read_unit
     from transforms.unit import Unit

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from transforms.blocks import REJECT_SCHEMA, ReadOptions, TextBlock, UnitError
+from transforms.blocks import REJECT_SCHEMA, TextBlock, UnitError
 from transforms.codes_file import CONTENT_HASH
 from transforms.known_shards import KnownShards
 from transforms.layout import FileName, Listing, UnitFiles, codes_schema, labels_schema, read_metadata
+from transforms.options import ReadOptions
 from transforms.plan import cut_shard
 from transforms.read import ContentHash, block_limits, read_unit
 from transforms.store import Store

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from transforms.blocks import BlockLimits, ReadOptions, UnitError
+from transforms.blocks import BlockLimits, UnitError
 from transforms.filesystem import files
+from transforms.options import ReadOptions
 from transforms.read import ContentHash, read_unit
 from transforms.store import Store
 from transforms.tables import StoredTable, write_table

@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Iterable
 
-from transforms.blocks import ReadOptions
 from transforms.filesystem import files
 from transforms.layout import shard_key
+from transforms.options import ReadOptions
 from transforms.readers.formats import detect, why_not_data
 from transforms.unit import Shard
 

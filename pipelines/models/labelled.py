@@ -172,16 +172,16 @@ def read_texts(path: str, text_field: str) -> list[str]:
 
 
 def sample_texts(paths: Sequence[str], text_field: str, count: int, seed: int) -> list[str]:
-    """Draw `count` texts from files, as evenly over the files as they allow."""
-    return draw_evenly([read_texts(path, text_field) for path in paths], count, seed)
+    """Sample `count` texts from files, as evenly over the files as their sizes allow."""
+    return sample_balanced([read_texts(path, text_field) for path in paths], count, seed)
 
 
-def draw_evenly(piles: Sequence[list[str]], count: int, seed: int) -> list[str]:
-    """Draw `count` texts from piles of them, as evenly over the piles as they allow."""
+def sample_balanced(groups: Sequence[list[str]], count: int, seed: int) -> list[str]:
+    """Sample `count` texts from groups of texts, as evenly over the groups as their sizes allow."""
     rng = np.random.default_rng(seed)
     drawn: list[str] = []
-    # The smallest piles first: what they lack is drawn from the larger ones.
-    for left, texts in zip(range(len(piles), 0, -1), sorted(piles, key=len)):
+    # The smallest groups first: what they lack is drawn from the larger ones.
+    for left, texts in zip(range(len(groups), 0, -1), sorted(groups, key=len)):
         share = min(len(texts), -(-(count - len(drawn)) // left))
         drawn.extend(texts[i] for i in sorted(rng.choice(len(texts), share, replace=False)))
     return drawn

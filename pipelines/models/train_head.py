@@ -1,8 +1,4 @@
-"""Train a head from files of labelled rows.
-
-    encode-once train-head --name sentiment --train train.parquet --validation validation.parquet \\
-        --test test.parquet --output my-head
-"""
+"""Train a head from files of labelled rows: the program of `encode-once train-head`."""
 
 from __future__ import annotations
 
@@ -22,7 +18,8 @@ from heads import Head
 from heads.score import one_thread
 from pipelines.cli import main_of
 from pipelines.models.labelled import check_classes, read_labelled
-from pipelines.options import OptionError, check_path, parse_train_head
+from pipelines.models.options import parse_train_head
+from pipelines.options import OptionError
 
 if TYPE_CHECKING:
     from encoder import Encoder
@@ -86,8 +83,6 @@ def train_head(
 def run(argv: Sequence[str]) -> Head:
     """Train one head from files, write its folder, print its report, return it."""
     options = parse_train_head(argv)
-    for name in ("train", "validation", "test", "output"):
-        check_path(f"--{name}", getattr(options, name))
     heads.check_new(options.name, options.output)
     given = {
         name: os.path.realpath(path) for name in ("train", "validation", "test") if (path := getattr(options, name))

@@ -11,9 +11,9 @@ import heads
 from pipelines import progress
 from pipelines.progress import Progress
 from tests.conftest import write_corpus
-from transforms.blocks import ReadOptions
 from transforms.layout import Listing, PartName, codes_folder, parts_folder
 from transforms.match import match_shards
+from transforms.options import ReadOptions
 from transforms.plan import plan, plan_labels
 from transforms.store import open_store
 from transforms.tables import write_table

@@ -10,7 +10,8 @@ import lzma
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.blocks import REJECT_REASONS, REJECT_SCHEMA, TEXT_SCHEMA, BlockLimits, ReadOptions
+from transforms.blocks import REJECT_REASONS, REJECT_SCHEMA, TEXT_SCHEMA, BlockLimits
+from transforms.options import ReadOptions
 from transforms.readers.formats import detect
 from transforms.readers.records import read_blocks
 

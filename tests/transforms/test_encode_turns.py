@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from transforms import encode
-from transforms.blocks import ReadOptions
 from transforms.encode import EncodeOptions, _encode_semaphore, _EncodeUnits
 from transforms.machine import installed
-from transforms.store import CutRules, Store
+from transforms.options import CutRules, ReadOptions
+from transforms.store import Store
 
 
 @pytest.fixture(autouse=True)

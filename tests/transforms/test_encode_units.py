@@ -10,12 +10,12 @@ import pytest
 
 import encoder
 from tests.conftest import random_texts, store_files
-from transforms.blocks import ReadOptions
 from transforms.encode import EncodeOptions, _EncodeUnits
 from transforms.filesystem import files
 from transforms.layout import codes_folder, parts_folder, rejects_folder
 from transforms.match import match_shards
 from transforms.models import store_models
+from transforms.options import ReadOptions
 from transforms.plan import cut_shard
 from transforms.store import Store, open_or_create_store
 from transforms.tables import write_table

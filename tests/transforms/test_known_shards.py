@@ -7,9 +7,10 @@ import os
 
 import pytest
 
-from transforms.blocks import BlockLimits, ReadOptions
+from transforms.blocks import BlockLimits
 from transforms.known_shards import KnownShard, KnownShards, has_content
 from transforms.match import match_shards
+from transforms.options import ReadOptions
 from transforms.plan import cut_shard
 from transforms.read import ContentHash, read_unit
 from transforms.store import open_or_create_store

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from tests.conftest import write_corpus
-from transforms.blocks import ReadOptions
 from transforms.layout import FileName, Listing
 from transforms.match import InputError, common_root, match_shards
+from transforms.options import ReadOptions
 from transforms.plan import cut_shard, plan, plan_labels, rows_to_label
 from transforms.unit import Unit
 

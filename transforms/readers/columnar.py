@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.blocks import ReadOptions
+from transforms.options import ReadOptions
 from transforms.readers.columns import (
     as_binary,
     decode_utf8,

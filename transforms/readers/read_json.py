@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-from transforms.blocks import ReadOptions, UnitError
+from transforms.blocks import UnitError
+from transforms.options import ReadOptions
 from transforms.readers.columns import (
     id_of,
     is_utf8,

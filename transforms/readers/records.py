@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError, split_into_blocks
+from transforms.blocks import BlockLimits, TextBlock, UnitError, split_into_blocks
+from transforms.options import ReadOptions
 from transforms.readers.formats import Format, byte_ranges
 from transforms.readers.lines import CHUNK_BYTES, LineBatch, iter_line_batches
 from transforms.readers.read_arrow import arrow_ranges, read_arrow_rows

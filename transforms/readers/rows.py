@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.blocks import ROW_SCHEMA, ReadOptions
+from transforms.blocks import ROW_SCHEMA
+from transforms.options import ReadOptions
 from transforms.readers.columns import truncate_texts
 
 BATCH_TEXT_BYTES = 4 << 20  # about how much text of a CSV, Parquet or Arrow shard is read at once

@@ -10,7 +10,8 @@ import json
 import re
 from typing import Any, BinaryIO
 
-from transforms.blocks import ReadOptions, UnitError, UnitFailure
+from transforms.blocks import UnitError, UnitFailure
+from transforms.options import ReadOptions
 from transforms.readers.columns import MAX_COLUMNS_NAMED
 from transforms.readers.formats import Kind
 from transforms.readers.lines import UTF16_MARKS

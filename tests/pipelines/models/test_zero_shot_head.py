@@ -59,7 +59,7 @@ def test_descriptions_take_the_place_of_names_and_rows_measure(tiny_bundle, tmp_
         (["--labels", "one"], "--labels needs two or more distinct names"),
         (["--labels", "a,,b"], "--labels needs two or more distinct names"),
         (["--labels", "a,b,a"], "--labels needs two or more distinct names"),
-        (["--templates", "About it."], "--templates needs a {} where the label's name goes"),
+        (["--templates", "About it."], "--templates needs {} in place of the name of the label"),
         (["--task", "No Good"], "does not match"),
         (["--descriptions", "/no/such.json"], "/no/such.json cannot be read"),
         (["--unlabelled", "/no/such.txt"], "/no/such.txt is not a file"),

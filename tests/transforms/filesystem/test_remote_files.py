@@ -12,13 +12,13 @@ from apache_beam.io.aws.clients.s3.fake_client import FakeFile, FakeS3Client
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from tests import remote as systems
-from transforms.blocks import ReadOptions
 from transforms.encode import EncodeOptions, _EncodeUnits
 from transforms.filesystem import files, remote, shared_s3
 from transforms.label import _LabelAndWrite
 from transforms.layout import FileName, codes_folder
 from transforms.models import HeadName
-from transforms.store import CutRules, Store
+from transforms.options import CutRules, ReadOptions
+from transforms.store import Store
 from transforms.tables import DamagedFileError, write_table
 from transforms.unit import CodesFile, Unit
 

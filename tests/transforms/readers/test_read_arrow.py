@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from tests.transforms.shards import ROWS, TEXTS, column, read, rejects
-from transforms.blocks import BlockLimits, ReadOptions, UnitError
+from transforms.blocks import BlockLimits, UnitError
+from transforms.options import ReadOptions
 from transforms.readers.formats import detect
 from transforms.readers.read_arrow import arrow_ranges
 from transforms.readers.records import read_blocks

@@ -8,7 +8,8 @@ import tracemalloc
 import pytest
 
 from tests.transforms.shards import column, read, rejects
-from transforms.blocks import ReadOptions, UnitError
+from transforms.blocks import UnitError
+from transforms.options import ReadOptions
 from transforms.readers.read_csv import CsvReject, infer_quoting, iter_csv_records
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.transforms.shards import column, read, rejects
-from transforms.blocks import ReadOptions
+from transforms.options import ReadOptions
 from transforms.readers.read_json import MAX_JSON_DEPTH
 
 BAD_JSON_ROWS = [

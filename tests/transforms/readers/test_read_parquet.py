@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.transforms.shards import ENCODE, ROWS, TEXTS, as_parquet, column, read, rejects
-from transforms.blocks import BlockLimits, ReadOptions, UnitError
+from transforms.blocks import BlockLimits, UnitError
+from transforms.options import ReadOptions
 from transforms.readers.formats import detect
 from transforms.readers.read_parquet import open_parquet, parquet_ranges
 from transforms.readers.records import read_blocks

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from tests.transforms.shards import COMPRESS, ENCODE, ROWS, TEXT_FORMATS, TEXTS, as_parquet, column, read, rejects
-from transforms.blocks import TEXT_SCHEMA, BlockLimits, ReadOptions, UnitError
+from transforms.blocks import TEXT_SCHEMA, BlockLimits, UnitError
+from transforms.options import ReadOptions
 from transforms.readers.formats import byte_ranges, detect
 from transforms.readers.records import read_blocks, unit_ranges
 
@@ -151,7 +152,8 @@ def test_shard_smaller_than_planned_fails_its_unit(data, unit_range):
 
 PEAK_OF_ONE_LINE = """
 import resource, sys
-from transforms.blocks import BlockLimits, ReadOptions
+from transforms.blocks import BlockLimits
+from transforms.options import ReadOptions
 from transforms.readers.formats import detect
 from transforms.readers.records import read_blocks
 

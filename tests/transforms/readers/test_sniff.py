@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from tests.transforms.shards import ROWS, as_jsonl, as_parquet, column, read, rejects, zstd
-from transforms.blocks import ReadOptions, UnitError
+from transforms.blocks import UnitError
+from transforms.options import ReadOptions
 from transforms.readers.formats import byte_ranges
 from transforms.readers.sniff import SNIFF_BYTES, is_binary, json_rows, signature
 

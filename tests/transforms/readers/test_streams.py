@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from tests.transforms.shards import column, read, rejects, zstd
-from transforms.blocks import ReadOptions, UnitError
+from transforms.blocks import UnitError
+from transforms.options import ReadOptions
 from transforms.readers.streams import open_compressed, open_transcoded, read_beginning
 
 TEXT = random.Random(0).randbytes(5000) + b"a line that repeats\n" * 5000
