@@ -1,9 +1,13 @@
-"""Package encode-once: four packages under their own names, one command."""
+"""Package encode-once: `encode_once`, the four packages it is made of, and one command."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+VERSION = re.findall(
+    r'__version__ = "(.+)"', Path(__file__).with_name("encode_once").joinpath("__init__.py").read_text("utf-8")
+)[0]
 # Ranges are what the code is written for; constraints.txt pins what was tested.
 INSTALL_REQUIRES = [
     "apache-beam>=2.77,<3",
@@ -46,14 +50,18 @@ EXTRAS_REQUIRE = {
 
 setup(
     name="encode-once",
-    version="0.1.0",
+    version=VERSION,
     description="Encode every document once, label it for ever: offline batch annotation on Apache Beam",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(
-        include=[f"{name}{rest}" for name in ("encoder", "heads", "pipelines", "transforms") for rest in ("", ".*")]
+        include=[
+            f"{name}{rest}"
+            for name in ("encode_once", "encoder", "heads", "pipelines", "transforms")
+            for rest in ("", ".*")
+        ]
     ),
     package_data={
         "": ["py.typed"],
@@ -62,5 +70,5 @@ setup(
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["encode-once=pipelines.cli:main"]},
+    entry_points={"console_scripts": ["encode-once=encode_once.__main__:main"]},
 )

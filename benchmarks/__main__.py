@@ -18,9 +18,13 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.settings import Settings
+from encoder.declare import OptionError
+from pipelines.cli import EXIT_USAGE
+from pipelines.parser import Parser, add_fields, values_of
 
 # name: (module, what it measures); in the order of `all`
 PARTS = {
@@ -37,33 +41,12 @@ PARTS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__.splitlines()[0],
-        epilog="; ".join(f"{name}: {about}" for name, (_, about) in PARTS.items()),
-    )
-    parser.add_argument("parts", nargs="+", choices=("all", *PARTS), metavar="PART", help="all, or some of the below")
-    parser.add_argument("--corpus", type=Path, required=True, help="what benchmarks.make_corpus wrote")
-    parser.add_argument("--work", type=Path, required=True, help="folder for stores, models and plots")
-    parser.add_argument("--output", type=Path, help="file that the JSON lines are added to")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
-    sized = [field for field in dataclasses.fields(Settings) if field.type == "int"]
-    for field in sized:
-        parser.add_argument(f"--{field.name}", type=int, metavar="N", help=f"default {field.default}")
-    parser.add_argument(
-        "--label_documents", type=int, nargs=2, metavar="N", help="default {} {}".format(*Settings.label_documents)
-    )
-    options = parser.parse_args()
-    settings = Settings(options.corpus.absolute(), options.work.absolute())
-    if options.quick:
-        settings = settings.quick()
-    asked = {field.name: value for field in sized if (value := getattr(options, field.name)) is not None}
-    if options.label_documents:
-        asked["label_documents"] = tuple(options.label_documents)
-    settings = dataclasses.replace(settings, **asked)
-    for name, value in asked.items():
-        if min(value if isinstance(value, tuple) else (value,)) < 1:
-            parser.error(f"--{name} must be 1 or more")
+    """Run the parts asked for and return the exit code."""
+    try:
+        options, settings = parse(sys.argv[1:])
+    except OptionError as error:
+        print(f"python -m benchmarks: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
     settings.work.mkdir(parents=True, exist_ok=True)
     _quieten()
 
@@ -88,6 +71,35 @@ def main() -> int:
     if failed:
         print(f"failed, see above: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
+    """Parse the arguments: which parts, and their settings.
+
+    Raises:
+        OptionError: names the first option whose value is not valid, and what is.
+    """
+    parser = Parser(
+        "python -m benchmarks",
+        __doc__.splitlines()[0],
+        ("python -m benchmarks encode --corpus /tmp/corpus --work /tmp/bench --rounds 5",),
+        "; ".join(f"{name}: {about}" for name, (_, about) in PARTS.items()),
+    )
+    parser.add_argument("parts", nargs="+", choices=("all", *PARTS), metavar="PART", help="all, or some of those below")
+    sizes = [field.name for field in dataclasses.fields(Settings) if field.name not in ("corpus", "work")]
+    add_fields(parser, Settings, "corpus", "work")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to which the JSON lines are appended")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that everything runs")
+    for name in sizes:
+        default = getattr(Settings, name)
+        text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        add_fields(parser, Settings, name, default=None, default_text=text)
+    options = parser.parse_args(list(argv))
+    asked = {name: value for name, value in values_of(Settings, options).items() if value is not None}
+    settings = Settings(options.corpus.absolute(), options.work.absolute())
+    if options.quick:
+        settings = settings.quick()
+    return options, dataclasses.replace(settings, **{name: asked[name] for name in sizes if name in asked})
 
 
 def _add_line(output: Path | None, line: str) -> None:

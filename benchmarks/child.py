@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = [sys.executable, "-m", "pipelines.cli"]
+PROGRAM = [sys.executable, "-m", "encode_once"]
 
 
 @dataclasses.dataclass(frozen=True)

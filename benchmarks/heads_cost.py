@@ -30,8 +30,8 @@ def run(settings: Settings) -> Report:
     ours = in_thread(lambda: encoder.load("default", "cpu"))
     codes = in_thread(lambda: ours.encode(texts).bits)
     task = Task(str(ours.bundle.find_base().folder), ours.bundle.max_tokens, tune, settings.work, {})
-    models = in_thread(lambda: separate_models(task, settings.most_heads))
-    used = many_heads(settings.most_heads)
+    models = in_thread(lambda: separate_models(task, settings.max_heads))
+    used = many_heads(settings.max_heads)
 
     contenders = [Contender(ENCODING, lambda: ours.encode(texts), lambda: ours.encode(texts[:64]))]
     # A few documents take a head microseconds: it labels the same codes over and over.
@@ -46,7 +46,7 @@ def run(settings: Settings) -> Report:
 
     labelling = [[s / repeats for s in timing.seconds[head.task]] for head in used]
     rows, costs = [], []
-    for count in counts(settings.most_heads):
+    for count in counts(settings.max_heads):
         # Sums within a round: what is compared ran side by side.
         one = [sum(parts) for parts in zip(timing.seconds[ENCODING], *labelling[:count])]
         later = [sum(parts) for parts in zip(*labelling[:count])]

@@ -1,47 +1,44 @@
-"""Hold what all benchmarks are given: where the corpus is, where to work, how much of everything."""
+"""Declare what all benchmarks share: where the corpus is, where to work, and the sizes."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+from encoder.declare import check, option
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Say on what and how much to measure. The defaults suit `make bench`: all in about 25 minutes on two slow cores.
+    """Paths and sizes of the benchmarks. The defaults suit `make bench`: all in about 25 minutes on two slow cores."""
 
-    Attributes:
-        corpus: the folder `benchmarks.make_corpus` wrote.
-        work: a folder for stores and exported models; parts of it are emptied and written anew.
-        rounds: interleaved rounds of a comparison.
-        encode_documents: documents a round of `encode`.
-        tune_documents: documents on which rivals' best settings are looked for.
-        head_documents: documents a round of `heads`.
-        overhead_documents: documents a round of `overhead`.
-        label_documents: sizes of the two stores of `label`.
-        kernel_rows: codes a round of `label`'s kernels.
-        read_rows: rows of the shards of `read`.
-        kills: how often `kills` kills.
-        kill_documents: documents of the corpus of `kills`.
-        most_heads: heads, and separate models, `heads` goes up to.
-    """
+    corpus: Path = option(kind="path", metavar="DIR", help="folder that benchmarks.make_corpus wrote")
+    work: Path = option(
+        kind="path", metavar="DIR", help="folder for stores and exported models; parts of it are emptied and rewritten"
+    )
+    rounds: int = option(3, minimum=1, metavar="N", help="number of interleaved rounds of a comparison")
+    encode_documents: int = option(768, minimum=1, metavar="N", help="number of documents per round of encode")
+    tune_documents: int = option(
+        192, minimum=1, metavar="N", help="number of documents to find the best settings of the others"
+    )
+    head_documents: int = option(320, minimum=1, metavar="N", help="number of documents per round of heads")
+    overhead_documents: int = option(2048, minimum=1, metavar="N", help="number of documents per round of overhead")
+    label_documents: tuple[int, int] = option(
+        (1_000_000, 5_000_000), minimum=1, metavar="N", help="sizes of the two stores of label"
+    )
+    kernel_rows: int = option(32768, minimum=1, metavar="N", help="number of codes per round of the kernels of label")
+    read_rows: int = option(400_000, minimum=1, metavar="N", help="number of rows of the shards of read")
+    kills: int = option(10, minimum=1, metavar="N", help="number of kills of kills")
+    kill_documents: int = option(800, minimum=1, metavar="N", help="number of documents of the corpus of kills")
+    max_heads: int = option(
+        16, minimum=1, metavar="N", help="maximum number of heads, and of separate models, of heads"
+    )
 
-    corpus: Path
-    work: Path
-    rounds: int = 3
-    encode_documents: int = 768
-    tune_documents: int = 192
-    head_documents: int = 320
-    overhead_documents: int = 2048
-    label_documents: tuple[int, int] = (1_000_000, 5_000_000)
-    kernel_rows: int = 32768
-    read_rows: int = 400_000
-    kills: int = 10
-    kill_documents: int = 800
-    most_heads: int = 16
+    def __post_init__(self) -> None:
+        check(self)
 
     def quick(self) -> Settings:
-        """Return the same with everything so small that its figures mean nothing: to see that it runs."""
+        """Return settings so small that the figures mean nothing, to check that everything runs."""
         return dataclasses.replace(
             self,
             rounds=2,
@@ -54,5 +51,5 @@ class Settings:
             read_rows=5_000,
             kills=2,
             kill_documents=100,
-            most_heads=4,
+            max_heads=4,
         )

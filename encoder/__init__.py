@@ -1,20 +1,30 @@
 """Turn texts into binary codes: load a bundle, encode.
 
-Knows nothing of shards, stores or Beam. `torch` and `transformers` are imported only
-when a model is loaded, so `import encoder` and `encoder.describe` are cheap.
+Knows nothing of shards, stores or Beam. Names are imported when they are first used: the declarations of options need
+neither NumPy nor torch, and `describe` needs no torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from encoder.bundle import Bundle, EncoderError, describe
-from encoder.pooling import Pooling
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encoder.base import EncoderError
+    from encoder.bundle import Bundle, describe
     from encoder.encode import Codes, Encoder
+    from encoder.pooling import Pooling
 
 __all__ = ["Bundle", "Codes", "Encoder", "EncoderError", "Pooling", "describe", "load"]
+
+_MODULES = {
+    "Bundle": "encoder.bundle",
+    "Codes": "encoder.encode",
+    "Encoder": "encoder.encode",
+    "EncoderError": "encoder.base",
+    "Pooling": "encoder.pooling",
+    "describe": "encoder.bundle",
+}
 
 
 def load(
@@ -28,13 +38,14 @@ def load(
     Args:
         bundle: "default", a bundle's folder, a model's folder, a Hugging Face id, or a `Bundle`.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor has it natively.
-        batch_tokens: padded tokens in one forward pass; None takes what suits the device.
+        precision: "auto", "float32" or "bfloat16"; auto is bfloat16 where the processor supports it natively.
+        batch_tokens: padded tokens in one forward pass; None takes a number that suits the device.
 
     Raises:
-        EncoderError: the bundle is unknown, its base model is not what it was pinned to, or the device
-            or precision cannot be had.
+        EncoderError: the bundle is unknown, its base model differs from the one it was pinned to, or the device or
+            precision is not available.
     """
+    from encoder.bundle import Bundle, describe
     from encoder.encode import Encoder
 
     if not isinstance(bundle, Bundle):
@@ -42,9 +53,13 @@ def load(
     return Encoder(bundle, device=device, precision=precision, batch_tokens=batch_tokens)
 
 
-def __getattr__(name: str):
-    if name in ("Codes", "Encoder"):
-        from encoder import encode
-
-        return getattr(encode, name)
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name in ("base", "bundle", "pooling"):
+        return importlib.import_module(f"encoder.{name}")
     raise AttributeError(f"module 'encoder' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

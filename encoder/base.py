@@ -7,8 +7,6 @@ local folder, or a Hugging Face id with an optional `@revision`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -106,6 +104,8 @@ def find(base_id: str) -> Base:
 
 
 def _distribution_folder(name: str, version: str) -> Path:
+    import importlib.metadata  # takes longer than a command may take to show its help
+
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
@@ -141,6 +141,8 @@ def _download(base_id: str) -> Base:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib  # loads OpenSSL, which a command's help does not need
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

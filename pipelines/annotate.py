@@ -10,6 +10,7 @@ rejected than --max_reject_share.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import os
 import sys
@@ -22,11 +23,12 @@ from pipelines.beam_options import (
     check_options,
     check_pipeline_options,
     check_runner,
+    create_pipeline,
     is_local,
     prepare_files,
 )
-from pipelines.cli import GOES_ON, main_of
-from pipelines.interruption import run_to_the_end
+from pipelines.cli import RESUME_HINT, main_of
+from pipelines.interruption import run_and_wait
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
 from transforms.layout import codes_folder
 from transforms.machine import usable_cores
@@ -81,7 +83,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     try:
         summary = _run_job(options, beam_options, job, command, argv)
     except OSError as error:  # of this program's own files; workers report theirs
-        raise StoreError(f"the store cannot be written: {error.strerror or error}; {GOES_ON}") from error
+        raise StoreError(f"the store cannot be written: {error.strerror or error}; {RESUME_HINT}") from error
     print(report.format_summary(summary, job.store) if has_work else report.describe_done(job.plan, job.heads, summary))
     return summary
 
@@ -125,8 +127,6 @@ def _check_workers(job: Job, options: AnnotateOptions, beam_options: PipelineOpt
 
 def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) -> dict[str, int]:
     """Build the graph, run it, and return its counters, with the pipeline's `milliseconds` among them."""
-    import apache_beam as beam
-
     from pipelines.progress import Progress
 
     started = time.monotonic()
@@ -136,9 +136,9 @@ def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) 
         return {"milliseconds": 0}
     job.store.write_file(f"runs/{job.store.run_id}/plan.jsonl", job.plan.to_lines())
     with Progress(job.store, job.bundle.fingerprint, job.heads, job.plan, options.progress):
-        pipeline = beam.Pipeline(options=beam_options)
+        pipeline = create_pipeline(beam_options)
         build(pipeline, options, job, worker_threads(options, beam_options))
-        result = run_to_the_end(pipeline, is_local(beam_options))
+        result = run_and_wait(pipeline, is_local(beam_options))
     counters: collections.Counter[str] = collections.Counter()
     for counter in result.metrics().query()["counters"]:
         if counter.key.metric.namespace == "encode_once":  # the same counter is on both branches
@@ -177,10 +177,10 @@ def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
         EncoderError: one of them cannot be had.
     """
     bundle.find_base()
-    if options.device not in ("auto", "cpu"):  # looking for another one imports torch
+    if options.encoding.device not in ("auto", "cpu"):  # looking for another one imports torch
         from encoder.forward.model import choose_device
 
-        choose_device(options.device)
+        choose_device(options.encoding.device)
 
 
 def build(pipeline: beam.Pipeline, options: AnnotateOptions, job: Job, threads: int | None) -> None:
@@ -190,28 +190,17 @@ def build(pipeline: beam.Pipeline, options: AnnotateOptions, job: Job, threads: 
     would hold the corpus in memory on some runners. A branch without units is left out.
     """
     import transforms
-    from pipelines.prepare import reading_options
-    from transforms.encode import EncodeOptions
     from transforms.label import with_torch
     from transforms.machine import installed
 
     store, plan, encoder = job.store, job.plan, job.bundle.fingerprint
-    encoding = EncodeOptions(
-        device=options.device,
-        precision=options.precision,
-        batch_tokens=options.batch_tokens,
-        threads=threads,
-        accelerator=options.accelerator,
-        part_seconds=options.part_seconds,
-        base_id=job.bundle.base_id,
-        version=installed(),
-    )
+    encoding = dataclasses.replace(options.encoding, threads=threads, base_id=job.bundle.base_id, version=installed())
     heads = [HeadName.of(head) for head in job.heads]
     units = pipeline | "ReadPlan" >> transforms.ReadPlan(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:
-        encode = transforms.EncodeUnits(store, reading_options(options), encoder, encoding)
-        if options.accelerator:
-            encode = encode.with_resource_hints(accelerator=options.accelerator)
+        encode = transforms.EncodeUnits(store, options.reading, encoder, encoding)
+        if encoding.accelerator:
+            encode = encode.with_resource_hints(accelerator=encoding.accelerator)
         encoded = units.uncoded | "EncodeUnits" >> encode
         if heads:
             encoded | "LabelNew" >> transforms.LabelAndWrite(store, encoder, heads)
@@ -227,7 +216,7 @@ def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) 
     """
     from apache_beam.options.pipeline_options import DirectOptions
 
-    workers = options.threads or usable_cores()
+    workers = options.encoding.threads or usable_cores()
     if workers > 1 and not any(arg.startswith("--direct_") for arg in options.beam_args):
         direct = beam_options.view_as(DirectOptions)
         direct.direct_num_workers = workers
@@ -239,8 +228,8 @@ def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> i
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = beam_options.view_as(DirectOptions)
-    if options.threads or direct.direct_num_workers == 1:
-        return options.threads
+    if options.encoding.threads or direct.direct_num_workers == 1:
+        return options.encoding.threads
     return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
 
 

@@ -1,4 +1,4 @@
-"""Take the options that are Beam's, and give them to Beam: to its pipelines, and to its file systems before there is one."""
+"""Pass Beam's own options to Beam: to its pipelines, and to its file systems, which are used before there is a pipeline."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from pipelines.options import OptionError, annotate_parser
 from transforms.filesystem import files
 
 if TYPE_CHECKING:
+    import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
 DEFAULT_RUNNER = "FnApiRunner"
 LOCAL_RUNNERS = (DEFAULT_RUNNER, "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "SwitchingDirectRunner")
-# Runners all of whose options Beam's Python classes know. A job server may know more than they do.
+# Runners whose options are all known to Beam's Python classes. A job server may know more options.
 _KNOWN_RUNNERS = (*LOCAL_RUNNERS, "DataflowRunner")
+# Beam's workers import it before they unpickle anything: it makes Python find our packages, whatever the working directory
+# holds.
+_WORKER_PLUGIN = "encode_once"
 
 
 def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Check what a command's parser has left over: what neither we nor Beam know must not end as a warning in a log.
+    """Check the arguments that a command's parser does not know: an unknown option must not end as a warning in a log.
 
     Raises:
-        OptionError: an option that nobody knows, or on a runner that may know more, one that looks like one of ours.
+        OptionError: an option that is neither ours nor Beam's, or on a runner that may know more options, one that resembles
+            an option of ours.
     """
     if not beam_args:
-        return  # Beam is not imported for that
+        return  # without importing Beam
     known, unknown = _BeamParser.of_all_options().parse_known_args(list(beam_args))
     runner = _runner_name(known.runner)
     if runner != "DataflowRunner" and any(arg.startswith("--dry_run=") for arg in beam_args):
@@ -42,24 +47,26 @@ def check_options(beam_args: Sequence[str], parser: argparse.ArgumentParser) -> 
         if close:
             raise OptionError(f"unknown option {name!r}; did you mean {close[0]}?")
         if runner in _KNOWN_RUNNERS or name in _option_names(annotate_parser("annotate")):
-            raise OptionError(f"unknown option {name!r}; {parser.prog} --help lists ours, Beam's documentation its own")
+            raise OptionError(
+                f"unknown option {name!r}; {parser.prog} --help lists ours, the documentation of Beam its own"
+            )
 
 
 def check_runner(beam_args: Sequence[str]) -> None:
-    """Check that there is such a runner, before anything is done.
+    """Check that the runner exists, before anything is done.
 
     Raises:
-        OptionError: there is none.
+        OptionError: it does not exist.
     """
-    if any(arg.split("=")[0] == "--runner" for arg in beam_args):  # or it is ours, and Beam is not imported for that
+    if any(arg.split("=")[0] == "--runner" for arg in beam_args):  # the default exists, and Beam need not be imported
         _create_runner(beam_pipeline_options(beam_args))
 
 
 def check_pipeline_options(options: PipelineOptions) -> None:
-    """Check that the runner has what it needs, before a run begins. This may ask a cloud: not for a plan alone.
+    """Check that the runner has the options it needs, before a run begins. This may ask a cloud, so a dry run skips it.
 
     Raises:
-        OptionError: an option is missing, or of another form.
+        OptionError: an option is missing or malformed.
     """
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
@@ -72,28 +79,49 @@ def check_pipeline_options(options: PipelineOptions) -> None:
 
 
 def prepare_files(paths: Iterable[str], beam_args: Sequence[str]) -> None:
-    """Give Beam's file systems their options where there are some or a path is not local; else Beam is not imported."""
+    """Pass options to Beam's file systems if there are options or remote paths; otherwise Beam is not imported."""
     if beam_args or not all(map(files.is_local, paths)):
         files.use_options(beam_pipeline_options(beam_args))
 
 
 def beam_pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Make Beam's options, with our default runner."""
-    from apache_beam.options.pipeline_options import PipelineOptions
+    """Return Beam's options, with our default runner, and with what its workers import first."""
+    from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
     more = [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else [f"--runner={DEFAULT_RUNNER}"]
-    return PipelineOptions([*beam_args, *more])
+    options = PipelineOptions([*beam_args, *more])
+    setup = options.view_as(SetupOptions)
+    setup.beam_plugins = [_WORKER_PLUGIN, *(setup.beam_plugins or [])]
+    return options
+
+
+def create_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """Return an empty pipeline on the runner of its options.
+
+    Beam's FnApiRunner does not pass the options to the worker processes that it starts, except as "provision info".
+    """
+    import apache_beam as beam
+    from apache_beam.portability.api import beam_provision_api_pb2
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo, FnApiRunner
+    from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+    runner = _create_runner(options)
+    if isinstance(runner, FnApiRunner):
+        for_workers = JobServiceHandle.encode_pipeline_options(options.get_all_options(drop_default=True))
+        info = beam_provision_api_pb2.ProvisionInfo(retrieval_token="unused", pipeline_options=for_workers)
+        runner = FnApiRunner(provision_info=ExtendedProvisionInfo(info))
+    return beam.Pipeline(runner=runner, options=options)
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the runner works on this machine, in processes it starts itself."""
+    """Whether the runner works on this machine, in processes that it starts itself."""
     from apache_beam.options.pipeline_options import StandardOptions
 
     return _runner_name(options.view_as(StandardOptions).runner) in LOCAL_RUNNERS
 
 
 def _runner_name(given: str | None) -> str:
-    """Return the name of a runner's class; Beam takes `direct` for DirectRunner, and modules in front."""
+    """Return the name of a runner's class; Beam accepts `direct` for DirectRunner, and the name of a module before it."""
     name = (given or DEFAULT_RUNNER).rsplit(".", 1)[-1]
     by_short_name = {known.lower().removesuffix("runner"): known for known in _KNOWN_RUNNERS}
     return by_short_name.get(name.lower().removesuffix("runner"), name)
@@ -105,12 +133,12 @@ def _create_runner(options: PipelineOptions) -> Any:
 
     try:
         return create_runner(options.view_as(StandardOptions).runner)
-    except Exception as error:  # whatever a runner's module throws at import
+    except Exception as error:  # the import of a runner's module may raise anything
         raise OptionError(f"--runner: {error}") from None
 
 
 class _BeamParser(argparse.ArgumentParser):
-    """Know Beam's options, and say in one line what is wrong with one."""
+    """A parser that knows Beam's options, and reports a mistake in one line."""
 
     @classmethod
     def of_all_options(cls) -> _BeamParser:
@@ -119,7 +147,7 @@ class _BeamParser(argparse.ArgumentParser):
         parser = cls(add_help=False, allow_abbrev=False)
         for options_class in PipelineOptions.__subclasses__():
             try:
-                options_class._add_argparse_args(parser)
+                options_class._add_argparse_args(parser)  # type: ignore[arg-type]  # a parser of its own adds nothing
             except argparse.ArgumentError:
                 continue  # the same option in two of Beam's classes
         return parser

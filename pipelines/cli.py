@@ -1,6 +1,6 @@
-"""Start the programs: `encode-once COMMAND …`, and `python -m pipelines.…`.
+"""The command line: `encode-once COMMAND ...`.
 
-Imports nothing heavy: a command's program is imported when it is run.
+Imports nothing heavy: a command's options are imported to parse or show them, its program only when it runs.
 """
 
 from __future__ import annotations
@@ -12,45 +12,102 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-# command: (module, function, one line of help)
+if TYPE_CHECKING:
+    from pipelines.parser import Parser
+
+
+class Command(NamedTuple):
+    """A command: where its function `run(argv)` and the function that makes its parser are, and what it does."""
+
+    run: str
+    parser: str
+    summary: str
+
+
 COMMANDS = {
-    "annotate": ("pipelines.annotate", "run", "encode every new document once, label it with every head"),
-    "encode": ("pipelines.annotate", "run_encode", "the first half of annotate: text to codes (wants a GPU)"),
-    "label": ("pipelines.annotate", "run_label", "the second half: stored codes to labels (no GPU, no text)"),
-    "status": ("pipelines.status", "run", "say what a store holds, what is incomplete, what is stale"),
-    "verify": ("pipelines.verify", "run", "read a store again and prove that it is whole"),
-    "prune": ("pipelines.prune", "run", "remove labels of earlier heads, leftover parts, shards that are gone"),
-    "train-head": ("pipelines.models.train_head", "run", "fit a head for one more task from labelled rows"),
-    "zero-shot-head": (
-        "pipelines.models.zero_shot_head",
-        "run",
+    "annotate": Command(
+        "pipelines.annotate:run",
+        "pipelines.options:annotate_parser",
+        "encode every new document once and label it with every head",
+    ),
+    "encode": Command(
+        "pipelines.annotate:run_encode",
+        "pipelines.options:encode_parser",
+        "the first half of annotate: texts to codes (benefits from a GPU)",
+    ),
+    "label": Command(
+        "pipelines.annotate:run_label",
+        "pipelines.options:label_parser",
+        "the second half of annotate: stored codes to labels (no GPU, no text)",
+    ),
+    "status": Command(
+        "pipelines.status:run",
+        "pipelines.options:status_parser",
+        "print what a store holds, what is incomplete and what is stale",
+    ),
+    "verify": Command(
+        "pipelines.verify:run",
+        "pipelines.options:verify_parser",
+        "check that a store is complete and undamaged",
+    ),
+    "prune": Command(
+        "pipelines.prune:run",
+        "pipelines.options:prune_parser",
+        "remove labels of earlier heads, leftover parts, and shards that are gone",
+    ),
+    "train-head": Command(
+        "pipelines.models.train_head:run",
+        "pipelines.models.options:train_head_parser",
+        "fit a head for another task to labelled rows",
+    ),
+    "zero-shot-head": Command(
+        "pipelines.models.zero_shot_head:run",
+        "pipelines.models.options:zero_shot_parser",
         "make a head from the names of its labels, without labelled rows",
     ),
-    "make-encoder": ("pipelines.models.make_encoder", "run", "make an encoder bundle from any Hugging Face encoder"),
-    "train-encoder": (
-        "pipelines.models.train_encoder",
-        "run",
-        "train an encoder on labelled tasks, with its bits in view",
+    "make-encoder": Command(
+        "pipelines.models.make_encoder:run",
+        "pipelines.models.options:make_encoder_parser",
+        "make an encoder bundle from a Hugging Face encoder",
+    ),
+    "train-encoder": Command(
+        "pipelines.models.train_encoder:run",
+        "pipelines.models.options:train_encoder_parser",
+        "train an encoder on labelled tasks, through the bits it stores",
+    ),
+    "completion": Command(
+        "pipelines.completion:run",
+        "pipelines.completion:completion_parser",
+        "print a script that completes commands and options in a shell",
     ),
 }
 EXIT_USAGE = 2
-EXIT_SIGNAL = 128  # and the signal's number, as shells have it
+EXIT_SIGNAL = 128  # plus the signal's number, as in shells
 EXIT_BROKEN_PIPE = 141
-_GO_ON = ("annotate", "encode", "label", "train-encoder")
-GOES_ON = "what is committed stays, the same command goes on from there"
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+RESUMABLE_COMMANDS = ("annotate", "encode", "label", "train-encoder")
+RESUME_HINT = "finished work is kept; the same command continues from there"
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     command = argv[0] if argv and argv[0] in COMMANDS else None
-    return guard(lambda: _run(argv), f"encode-once {command}" if command else "encode-once", command)
+    name = f"encode-once {command}" if command else "encode-once"
+    shows_help = command is None or bool({"-h", "--help"} & set(argv))  # and logs nothing
+    return guard(lambda: _run(argv), name, command, logs=not shows_help)
+
+
+def parser_of(command: str) -> Parser:
+    """Make the parser of a command."""
+    return _load(COMMANDS[command].parser)()
 
 
 def _run(argv: list[str]) -> Any:
+    if argv and argv[0] == "help" and argv[1:]:
+        argv = [argv[1], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else EXIT_USAGE
@@ -64,89 +121,114 @@ def _run(argv: list[str]) -> Any:
         hint = f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(COMMANDS)}"
         print(f"encode-once: error: no command {argv[0]!r}{hint}", file=sys.stderr)
         return EXIT_USAGE
-    module, function, _ = COMMANDS[argv[0]]
-    return getattr(importlib.import_module(module), function)(argv[1:])
+    if {"-h", "--help"} & set(argv[1:]):
+        print(parser_of(argv[0]).format_help(), end="")
+        return 0
+    return _load(COMMANDS[argv[0]].run)(argv[1:])
+
+
+def _load(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def main_of(run: Callable[[Sequence[str]], Any]) -> int:
-    """Run one program as `python -m pipelines.NAME`; returns the exit code."""
+    """Run one program as `python -m pipelines.NAME` and return the exit code."""
     name = os.path.basename(sys.argv[0])
     return guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-"))
 
 
-def guard(program: Callable[[], Any], name: str, command: str | None = None) -> int:
-    """Run a program; turn what the user can mend into one line and exit code 2, and its result into an exit code."""
-    _set_up_logging()
+def guard(program: Callable[[], Any], name: str, command: str | None = None, logs: bool = True) -> int:
+    """Run a program and return its exit code. An error that the user can correct becomes one line and exit code 2.
+
+    Args:
+        name: name of the program, for messages.
+        command: the command that it is, if any.
+        logs: whether to set up logging.
+    """
+    if logs:
+        _set_up_logging()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # names of files may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # file names may hold characters that a terminal cannot show
     try:
         try:
-            found = program()
+            result = program()
         except SystemExit:  # of --help
             _flush()
             raise
         _flush()
-        return found if isinstance(found, int) else getattr(found, "exit_code", 0)
+        return result if isinstance(result, int) else getattr(result, "exit_code", 0)
     except KeyboardInterrupt as error:
-        kept = f"; {GOES_ON}" if command in _GO_ON else ""
-        print(f"{name}: interrupted{kept}", file=sys.stderr)
+        hint = f"; {RESUME_HINT}" if command in RESUMABLE_COMMANDS else ""
+        print(f"{name}: interrupted{hint}", file=sys.stderr)
         return EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        _discard_output()
         return EXIT_BROKEN_PIPE
     except Exception as error:
         try:
             _flush()
-        except BrokenPipeError:  # what went wrong is said all the same
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not _is_the_users(error):
+        except BrokenPipeError:  # the error is printed all the same
+            _discard_output()
+        if not _is_correctable(error):
             raise
         print(f"{name}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
 
 
 def _flush() -> None:
-    """Write out what was printed, here, where a reader that has left is no surprise."""
+    """Write what was printed now, where a reader that has left raises an error that `guard` expects."""
     if sys.stdout is not None:  # closed by the shell
         sys.stdout.flush()
 
 
+def _discard_output() -> None:
+    """Send further output nowhere: the reader has left, and the interpreter flushes again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def usage() -> str:
+    """Return the help of the whole command line."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {command:<{width}}  {help}" for command, (_, _, help) in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: encode-once COMMAND [options]",
             "",
             "Encode every document once, label it for ever.",
             "",
+            "commands:",
             *lines,
             "",
-            "encode-once COMMAND --help tells a command's options; encode-once --version the version.",
+            "examples:",
+            "  encode-once annotate --input 'corpus/*.txt' --store my-store",
+            "  encode-once status --store my-store",
+            "",
+            "encode-once help COMMAND shows the options of a command; encode-once --version shows the version.",
         ]
     )
 
 
-def _is_the_users(error: Exception) -> bool:
-    """Whether an error is one a user can mend. Its class is looked up only where its module was imported."""
-    users = (
+def _is_correctable(error: Exception) -> bool:
+    """Whether the user can correct an error. A class is looked up only if its module was imported."""
+    places = (
         ("encoder.base", "EncoderError"),
+        ("encoder.declare", "OptionError"),
         ("heads.errors", "HeadError"),
         ("pipelines.models.labelled", "DataError"),
-        ("pipelines.options", "OptionError"),
         ("transforms.store", "StoreError"),
         ("transforms.match", "InputError"),
     )
-    classes = tuple(getattr(sys.modules[module], name) for module, name in users if module in sys.modules)
-    return isinstance(error, classes) or getattr(error, "errno", None) in DISK_IS_FULL
+    classes = tuple(getattr(sys.modules[module], name) for module, name in places if module in sys.modules)
+    return isinstance(error, classes) or getattr(error, "errno", None) in DISK_FULL_ERRORS
 
 
 def _set_up_logging() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # The first is said at every import of Beam without its Google extra; of a full disk Beam shows every step's code.
+    # Beam logs the first at every import without its Google extra, and the others, with a step's code, when a disk is full.
     known = ("apitools not found", "OSError: [Errno 28]", "[Errno 28]")
     logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith(known))
 

@@ -1,4 +1,4 @@
-"""Run a pipeline to its end, or until someone stops it: then its job is cancelled, wherever it runs."""
+"""Run a pipeline until it ends or is interrupted; an interrupted job is cancelled, wherever it runs."""
 
 from __future__ import annotations
 
@@ -9,58 +9,59 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pipelines.cli import DISK_IS_FULL, GOES_ON
+from pipelines.cli import DISK_FULL_ERRORS, RESUME_HINT
 from transforms.store import StoreError
 
 if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.runners.runner import PipelineResult
 
-# Beam keeps of an error its text alone.
-_FULL = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_IS_FULL))})\] ([^:\[]+)")
+# Beam keeps the text of an error only.
+_DISK_FULL = re.compile(rf"\[Errno (?:{'|'.join(map(str, DISK_FULL_ERRORS))})\] ([^:\[]+)")
 _log = logging.getLogger(__name__)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Say that a signal ended a run: `number` is SIGINT (Ctrl-C) or SIGTERM (a scheduler's)."""
+class InterruptedRunError(KeyboardInterrupt):
+    """A signal ended a run: `number` is SIGINT (Ctrl-C) or SIGTERM (from a scheduler)."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
 
 
-def run_to_the_end(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
-    """Run a pipeline and wait for it.
+def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
+    """Run a pipeline and wait until it ends.
+
+    Args:
+        local: whether the pipeline ends with this process; a job elsewhere is cancelled when the run is interrupted.
 
     Raises:
         StoreError: a disk is full.
-        Interrupted: SIGINT or SIGTERM came. Beam would wrap it into an error of the step it hits; and on a cluster the job
-            would go on without us, so it is cancelled.
+        InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the step it hits is no one's business
-        raise Interrupted(number)
+        received.append(number)
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # which step is interrupted is irrelevant
+        raise InterruptedRunError(number)
 
-    here = threading.current_thread() is threading.main_thread()
-    handled = (signal.SIGINT, signal.SIGTERM) if here else ()
+    handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, stop) for number in handled}
     result = None
     try:
         result = pipeline.run()
-        for number in handled:  # Beam's job server took SIGINT for itself: it would be gone before the job is cancelled
+        for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
             signal.signal(number, stop)
         result.wait_until_finish()
     except BaseException as error:
-        if not came:
-            if full := _FULL.search(str(error)):
-                raise StoreError(f"the store cannot be written: {full[1]}; {GOES_ON}") from error
+        if not received:
+            if match := _DISK_FULL.search(str(error)):
+                raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
             raise
         if result is not None and not local:
             _cancel(result)
-        raise Interrupted(came[0]) from error
+        raise InterruptedRunError(received[0]) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -70,5 +71,5 @@ def run_to_the_end(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
 def _cancel(result: PipelineResult) -> None:
     try:
         result.cancel()
-    except Exception as error:  # whatever a runner throws: the one who stopped the run must know that the job goes on
-        _log.error("the job could not be cancelled and may go on: %s: %s", type(error).__name__, error)
+    except Exception as error:  # a runner may raise anything; the user must know that the job continues
+        _log.error("the job could not be cancelled and may continue: %s: %s", type(error).__name__, error)

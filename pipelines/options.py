@@ -1,307 +1,279 @@
-"""Declare the options of the programs: dataclasses that validate, and the command-line arguments that fill them."""
+"""Declare the options of the commands that read and write stores, and make their command lines."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
-import os
-import re
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
 
-from transforms.filesystem import files
+from encoder.declare import OptionError, check, like, option
+from pipelines.parser import Parser, add_fields, from_arguments, values_of
+from transforms.options import CutRules, EncodeOptions, ReadOptions
 
-FORMATS = ("auto", "text", "jsonl", "csv", "tsv", "parquet")
+__all__ = [
+    "ALL_HEADS",
+    "NO_HEADS",
+    "AnnotateOptions",
+    "OptionError",
+    "PruneOptions",
+    "StatusOptions",
+    "VerifyOptions",
+    "annotate_parser",
+    "parse_annotate",
+    "parse_prune",
+    "parse_status",
+    "parse_verify",
+    "prune_parser",
+    "status_parser",
+    "verify_parser",
+]
+
 ALL_HEADS = "all"
 NO_HEADS = "none"
-
-
-class OptionError(ValueError):
-    """Say which option is wrong."""
-
-
-def check_path(option: str, path: str | None) -> None:
-    """Raise OptionError for an empty path, which is what a shell makes of a variable that is not set; None is no path."""
-    if path is not None and not path.strip():
-        raise OptionError(f"{option} is empty; is a variable of the shell not set?")
-
-
-def count(text: str) -> int:
-    """Read a number of things, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
-
-
-def local_path(text: str) -> str:
-    """Read a path of this machine, for argparse; the shell expands no `~` after a `=`."""
-    if not files.is_local(text):
-        raise argparse.ArgumentTypeError(f"{text} is not on this machine; only shards and stores may lie elsewhere")
-    return os.path.expanduser(text)
-
-
-class _Store(argparse._StoreAction):
-    """Store a value; files and names of a list that is given twice are added, not replaced: `--input a --input b` is both."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        before = getattr(namespace, self.dest)
-        is_list = self.nargs == "+" and self.type in (None, local_path) and not self.choices
-        if is_list and before is not None and before is not self.default:
-            values = [*before, *values]
-        setattr(namespace, self.dest, values)
-
-
-class Parser(argparse.ArgumentParser):
-    """Parse arguments as every program here does: no abbreviations, defaults shown in the help, typos answered."""
-
-    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
-        super().__init__(
-            prog=prog,
-            description=description,
-            epilog=epilog,
-            allow_abbrev=False,
-            formatter_class=lambda prog: _Formatter(prog, max_help_position=32, width=110),
-        )
-        self.register("action", None, _Store)
-        self.register("action", "store", _Store)
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, with the option that was meant where one is close, and exit with 2."""
-        if unknown := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
-            close = difflib.get_close_matches(unknown[1], self._option_string_actions, 1, 0.8)
-            hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
-            self.exit(2, f"{self.prog}: error: unknown option {unknown[1]!r}; {hint}\n")
-        super().error(message)
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Add defaults to the help as they would be typed; none where there is nothing to type."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        default = " ".join(map(str, action.default)) if isinstance(action.default, (list, tuple)) else action.default
-        about = action.help or ""
-        if not action.option_strings or default in (None, "", argparse.SUPPRESS) or default is False:
-            return about
-        return f"{about} (default: {str(default).replace('%', '%%')})"
-
-
-BEAM_EPILOG = (
-    "Beam's own options pass through: --runner (default FnApiRunner), --direct_num_workers, --direct_running_mode, "
+_BEAM_EPILOG = (
+    "Unrecognised options are passed to Beam: --runner (default FnApiRunner), --direct_num_workers, --direct_running_mode, "
     "--flink_master, --project, --region, --temp_location, ..."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class AnnotateOptions:
-    """Say what annotate, encode and label do.
+    """Options of annotate, encode and label.
 
     Attributes:
-        store: the output folder. Keep one store for one corpus, for years.
-        input: patterns of shards; empty for label, which reads stored codes.
-        encoder: "default", a bundle's folder, a model's folder, a Hugging Face id, or the fingerprint's beginning of an
-            encoder the store has.
-        heads: bundled tasks' names and folders of heads; "all" stands for the bundled ones, ("none",) for none.
-        max_reject_share: a larger share of rejected rows ends the run with exit code 4; everything is kept.
+        reading: how shards are read.
+        encoding: on what device texts are encoded.
+        cut_rules: values of `CutRules` that were asked for; the others are the store's, or the defaults of a new store.
         beam_args: options that are Beam's.
     """
 
-    store: str
-    input: tuple[str, ...] = ()
-    encoder: str = "default"
-    heads: tuple[str, ...] = (ALL_HEADS,)
-    format: str = "auto"
-    text_field: str = "text"
-    id_field: str | None = None
-    max_text_bytes: int = 1 << 20
-    max_reject_share: float = 0.1
-    input_root: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    batch_tokens: int | None = None
-    threads: int | None = None
-    accelerator: str = ""
-    unit_bytes: int | None = None
-    block_rows: int | None = None
-    block_text_bytes: int | None = None
-    file_bytes: int | None = None
-    part_seconds: float = 1.0
-    prune: bool = False
-    dry_run: bool = False
-    progress: bool = True
+    store: str = option(metavar="DIR", kind="path", help="output folder; it is created if it does not exist")
+    input: tuple[str, ...] = option(
+        (),
+        metavar="PATTERN",
+        kind="path",
+        help="shards: files, patterns with * and **, or folders (the files directly in them, except those named _* or .*); "
+        ".txt .jsonl .csv .tsv, alone or with .gz .zst .bz2 .xz, .parquet and .arrow",
+    )
+    encoder: str = option(
+        "default",
+        metavar="ENCODER",
+        kind="path",
+        suggestions=("default",),
+        help="default, the folder of a bundle or model, a Hugging Face id, or the first digits of a fingerprint in the store",
+    )
+    heads: tuple[str, ...] = option(
+        (ALL_HEADS,),
+        metavar="HEAD",
+        kind="path",
+        suggestions=(ALL_HEADS, NO_HEADS),
+        help="names of bundled heads and folders of other heads; all stands for every bundled head, none for no head",
+    )
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    encoding: EncodeOptions = dataclasses.field(default_factory=EncodeOptions)
+    cut_rules: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    max_reject_share: float = option(
+        0.1,
+        metavar="SHARE",
+        minimum=0,
+        maximum=1,
+        help="a larger share of rejected rows ends the run with exit code 4; everything written is kept",
+    )
+    input_root: str | None = option(
+        None,
+        metavar="DIR",
+        kind="path",
+        default_text="that of the store; for a new store, the folder that all patterns share",
+        help="folder that the paths of the shards are relative to",
+    )
+    prune: bool = option(False, help="afterwards, remove shards that are gone and labels of earlier heads")
+    dry_run: bool = option(False, help="print what the run would do, and stop")
+    progress: bool = option(True, help="show no progress bar")
     beam_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_path("--store", self.store)
-        for pattern in self.input:
-            check_path("--input", pattern)
-        check_path("--input_root", self.input_root)
+        from transforms.filesystem import files
+
+        check(self)
+        CutRules(**self.cut_rules)
         object.__setattr__(self, "store", files.absolute(self.store))
-        if not 0 <= self.max_reject_share <= 1:
-            raise OptionError(f"--max_reject_share must lie between 0 and 1, not {self.max_reject_share}")
-        for name in (
-            "max_text_bytes",
-            "batch_tokens",
-            "threads",
-            "unit_bytes",
-            "block_rows",
-            "block_text_bytes",
-            "file_bytes",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"--{name} must be at least 1, not {value}")
         if len(set(self.heads)) > 1 and NO_HEADS in self.heads:
             raise OptionError(f"--heads takes heads or {NO_HEADS}, not both: {' '.join(self.heads)}")
 
 
-def annotate_parser(command: str) -> Parser:
-    """Make the parser of annotate, encode or label."""
-    descriptions = {
-        "annotate": "Encode every new document once, label it with every head; what is in the store is not done again.",
-        "encode": "Encode every new document once, without labels (the half that wants a GPU).",
-        "label": "Label the codes in a store (the half that needs neither a GPU nor the text).",
-    }
-    parser = Parser(f"encode-once {command}", descriptions[command], BEAM_EPILOG)
-    data = parser.add_argument_group("data")
-    if command != "label":
-        data.add_argument(
-            "--input",
-            nargs="+",
-            required=True,
-            metavar="PATTERN",
-            help="shards: files, patterns with * and **, folders (the files directly in them, but none named _* or .*); "
-            ".txt .jsonl .csv .tsv (or these with .gz .zst .bz2 .xz), .parquet",
-        )
-    store = "the store" if command == "label" else "output folder; made where it is missing"
-    data.add_argument("--store", required=True, metavar="DIR", help=store)
-    if command != "label":
-        data.add_argument(
-            "--format",
-            choices=FORMATS,
-            default="auto",
-            help="what shards hold; auto goes by the endings of their names: text, where it knows the ending for nothing else",
-        )
-        add_shared(data, "text_field")
-        data.add_argument("--id_field", metavar="F", help="field or column with the id; default: path and position")
-        data.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="longer texts are cut here")
-        data.add_argument(
-            "--max_reject_share",
-            type=float,
-            default=0.1,
-            metavar="SHARE",
-            help="a larger share of rejected rows ends the run with exit code 4",
-        )
-        data.add_argument(
-            "--input_root",
-            metavar="DIR",
-            help="folder the shards' names are relative to; default: the store's; of a new one what all patterns share",
-        )
-    models = parser.add_argument_group("encoder and heads")
-    models.add_argument(
-        "--encoder",
-        default="default",
-        metavar="E",
-        help="default, a bundle's folder, a model's folder, a Hugging Face id, or the beginning of a fingerprint in the store",
+@dataclasses.dataclass(frozen=True)
+class StatusOptions:
+    """Options of status; `beam_args` are Beam's."""
+
+    store: str = like(AnnotateOptions, "store", help="the store")
+    input_root: str | None = like(
+        AnnotateOptions,
+        "input_root",
+        default_text="that of the store",
+        help="folder that the paths of the shards are relative to now",
     )
-    if command != "encode":
-        models.add_argument(
-            "--heads",
-            nargs="+",
-            default=[ALL_HEADS],
-            metavar="H",
-            help="bundled heads by name and folders of others; all: every bundled head, also beside others; none",
-        )
-    if command != "label":
-        speed = parser.add_argument_group("speed")
-        add_shared(speed, "device", "precision")
-        speed.add_argument(
-            "--batch_tokens", type=int, metavar="N", help="tokens a forward pass, padding included; default: by device"
-        )
-        speed.add_argument(
-            "--threads", type=int, metavar="N", help="CPU threads a worker; default: cores / local workers"
-        )
-        speed.add_argument(
-            "--accelerator", default="", metavar="HINT", help="Beam's accelerator hint for the encoding stage"
-        )
-        speed.add_argument(
-            "--part_seconds",
-            type=float,
-            default=1.0,
-            metavar="S",
-            help="save a block that took at least so long to encode, so that a killed run does not encode it again",
-        )
-        cutting = parser.add_argument_group("cutting (fixed when the store is made)")
-        cutting.add_argument(
-            "--unit_bytes", type=int, metavar="N", help="bytes a worker takes at a time; a new store's: 16 MiB"
-        )
-        cutting.add_argument("--block_rows", type=int, metavar="N", help="most rows a block; a new store's: 4096")
-        cutting.add_argument(
-            "--block_text_bytes", type=int, metavar="N", help="most text a block; a new store's: 4 MiB"
-        )
-        cutting.add_argument(
-            "--file_bytes", type=int, metavar="N", help="bytes of codes of a file; a new store's: 64 MiB"
-        )
-    running = parser.add_argument_group("running")
-    if command == "annotate":
-        running.add_argument(
-            "--prune", action="store_true", help="afterwards, remove shards that are gone and labels of earlier heads"
-        )
-    running.add_argument("--dry_run", action="store_true", help="say what would be done, and stop")
-    running.add_argument("--no_progress", action="store_true", help="no progress bar")
-    return parser
+    json: bool = option(False, help="print the status as JSON, a list of folders")
+    beam_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
-def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
-    """Parse the arguments of annotate, encode or label; what is not theirs is Beam's."""
-    # With a value, --dry_run is a runner's own option; ours has none.
-    ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
-    theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
-    known, beam_args = annotate_parser(command).parse_known_args(ours)
-    values = vars(known)
-    values["progress"] = not values.pop("no_progress")
-    if command == "encode":
-        values["heads"] = (NO_HEADS,)
-    for name in ("input", "heads"):
-        if name in values:
-            values[name] = tuple(values[name])
-    return AnnotateOptions(**values, beam_args=(*beam_args, *theirs))
+@dataclasses.dataclass(frozen=True)
+class VerifyOptions:
+    """Options of verify; `beam_args` are Beam's."""
+
+    store: str = like(AnnotateOptions, "store", help="the store")
+    input: tuple[str, ...] = like(
+        AnnotateOptions, "input", help="shards to read again, to account for every row; patterns as for annotate"
+    )
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    input_root: str | None = like(StatusOptions, "input_root")
+    encoder: str | None = like(
+        AnnotateOptions,
+        "encoder",
+        default=None,
+        default_text="every encoder of the store",
+        help="compare the shards with the codes of this encoder only",
+    )
+    beam_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
-_SHARED = {
-    "text_field": {"default": "text", "metavar": "F", "help": "field or column with the text"},
-    "label_field": {"default": "label", "metavar": "F", "help": "field or column with the label"},
-    "encoder": {"default": "default", "metavar": "E", "help": "the encoder whose codes the head will read"},
-    "device": {"default": "auto", "help": "auto, cpu, cuda, cuda:N or mps"},
-    "precision": {"default": "auto", "choices": ("auto", "float32", "bfloat16"), "help": "of the model's products"},
+@dataclasses.dataclass(frozen=True)
+class PruneOptions:
+    """Options of prune; `beam_args` are Beam's."""
+
+    store: str = like(AnnotateOptions, "store", help="the store")
+    input: tuple[str, ...] = like(
+        AnnotateOptions, "input", help="remove shards that these patterns should match and whose files are gone"
+    )
+    input_root: str | None = like(StatusOptions, "input_root")
+    yes: bool = option(False, help="remove shards even if they hold more than 20 % of the documents")
+    dry_run: bool = option(False, help="print what would be removed, and stop")
+    beam_args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.dry_run and self.yes:
+            raise OptionError("--dry_run and --yes cannot be combined: a dry run removes nothing")
+
+
+_DESCRIPTIONS = {
+    "annotate": "Encode every new document once and label it with every head. What the store has is not computed again.",
+    "encode": "Encode every new document once, without labels: the half of annotate that benefits from a GPU.",
+    "label": "Label the codes in a store: the half of annotate that needs neither a GPU nor the text.",
+}
+_EXAMPLES = {
+    "annotate": (
+        "encode-once annotate --input 'corpus/*.txt' --store my-store",
+        "encode-once annotate --input 'corpus/*.jsonl.gz' --store my-store --text_field body --id_field id --heads topic mine",
+        "encode-once annotate --input 'gs://bucket/*.parquet' --store gs://bucket/store --runner DataflowRunner "
+        "--project my-project --region europe-west1 --temp_location gs://bucket/tmp",
+    ),
+    "encode": ("encode-once encode --input 'corpus/*.parquet' --store my-store --device cuda",),
+    "label": ("encode-once label --store my-store --heads topic sentiment my-head",),
 }
 
 
-def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
-    """Add options that several programs have, by name."""
-    for name in names:
-        parser.add_argument(f"--{name}", **_SHARED[name])
+def annotate_parser(command: str = "annotate") -> Parser:
+    """Make the parser of annotate, encode or label."""
+    parser = Parser(f"encode-once {command}", _DESCRIPTIONS[command], _EXAMPLES[command], _BEAM_EPILOG)
+    group = parser.add_argument_group
+    data = group("input and output")
+    if command == "label":
+        add_fields(data, AnnotateOptions, "store", help="the store")
+    else:
+        add_fields(data, AnnotateOptions, "input", required=True)
+        add_fields(data, AnnotateOptions, "store")
+        add_fields(data, ReadOptions)
+        add_fields(data, AnnotateOptions, "max_reject_share", "input_root")
+    heads = () if command == "encode" else ("heads",)
+    add_fields(group("encoder and heads" if heads else "encoder"), AnnotateOptions, "encoder", *heads)
+    if command != "label":
+        add_fields(group("speed"), EncodeOptions)
+        add_fields(group("units, blocks and files, fixed when the store is created"), CutRules, default=None)
+    prune = ("prune",) if command == "annotate" else ()
+    add_fields(group("running"), AnnotateOptions, *prune, "dry_run", "progress")
+    return parser
 
 
-def parse_train_head(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(
-        "encode-once train-head",
-        "Fit a linear head on the codes of labelled rows, calibrate it, and report what it is worth.",
+def encode_parser() -> Parser:
+    """Make the parser of encode."""
+    return annotate_parser("encode")
+
+
+def label_parser() -> Parser:
+    """Make the parser of label."""
+    return annotate_parser("label")
+
+
+def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
+    """Parse the arguments of annotate, encode or label; unrecognised ones are Beam's.
+
+    Raises:
+        OptionError: names the first option whose value is not valid, and what is.
+    """
+    # With a value, --dry_run is an option of a runner's; ours takes none.
+    ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
+    theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
+    known, beam_args = annotate_parser(command).parse_known_args(ours)
+    if command == "encode":
+        known.heads = (NO_HEADS,)
+    rules = {name: value for name, value in values_of(CutRules, known).items() if value is not None}
+    return from_arguments(AnnotateOptions, known, cut_rules=rules, beam_args=(*beam_args, *theirs))
+
+
+def status_parser() -> Parser:
+    """Make the parser of status."""
+    description = "Print what a store holds, what is incomplete and what is stale."
+    parser = Parser("encode-once status", description, ("encode-once status --store my-store",), _BEAM_EPILOG)
+    add_fields(parser, StatusOptions)
+    return parser
+
+
+def parse_status(argv: Sequence[str]) -> StatusOptions:
+    """Parse the arguments of status; unrecognised ones are Beam's."""
+    known, beam_args = status_parser().parse_known_args(list(argv))
+    return from_arguments(StatusOptions, known, beam_args=tuple(beam_args))
+
+
+def verify_parser() -> Parser:
+    """Make the parser of verify."""
+    examples = (
+        "encode-once verify --store my-store",
+        "encode-once verify --store my-store --input 'corpus/*.jsonl.gz' --text_field body --id_field id",
     )
-    parser.add_argument("--name", required=True, metavar="TASK", help="the task's name: small letters, digits, _")
-    parser.add_argument(
-        "--train", type=local_path, required=True, metavar="FILE", help=".parquet, .jsonl, .csv or .tsv"
+    description = "Read a whole store and check that it is complete and undamaged; exit code 1 if it is not."
+    parser = Parser("encode-once verify", description, examples, _BEAM_EPILOG)
+    add_fields(parser, VerifyOptions)
+    add_fields(parser.add_argument_group("reading --input, with the options of annotate"), ReadOptions)
+    return parser
+
+
+def parse_verify(argv: Sequence[str]) -> VerifyOptions:
+    """Parse the arguments of verify; unrecognised ones are Beam's."""
+    known, beam_args = verify_parser().parse_known_args(list(argv))
+    return from_arguments(VerifyOptions, known, beam_args=tuple(beam_args))
+
+
+def prune_parser() -> Parser:
+    """Make the parser of prune."""
+    description = (
+        "Remove from a store what is no longer needed: labels of earlier heads, leftover parts, and with --input, shards "
+        "that are gone."
     )
-    parser.add_argument(
-        "--validation", type=local_path, required=True, metavar="FILE", help="chooses the strength and calibrates"
+    examples = (
+        "encode-once prune --store my-store",
+        "encode-once prune --store my-store --input 'corpus/*.jsonl.gz' --dry_run",
     )
-    parser.add_argument(
-        "--test", type=local_path, metavar="FILE", help="the report is made on it; default: on the validation file"
-    )
-    add_shared(parser, "text_field", "label_field")
-    parser.add_argument("--kind", default="single", choices=("single", "multi", "regression"), help="of labels")
-    add_shared(parser, "encoder")
-    parser.add_argument("--source", default="", metavar="TEXT", help="where the rows are from")
-    add_shared(parser, "device", "precision")
-    parser.add_argument("--output", type=local_path, required=True, metavar="DIR", help="the head's folder")
-    return parser.parse_args(list(argv))
+    parser = Parser("encode-once prune", description, examples, _BEAM_EPILOG)
+    add_fields(parser, PruneOptions)
+    return parser
+
+
+def parse_prune(argv: Sequence[str]) -> PruneOptions:
+    """Parse the arguments of prune; unrecognised ones are Beam's."""
+    known, beam_args = prune_parser().parse_known_args(list(argv))
+    return from_arguments(PruneOptions, known, beam_args=tuple(beam_args))

@@ -11,8 +11,8 @@ import encoder
 import heads
 from encoder import Bundle
 from heads import Head, HeadError
-from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions, OptionError
-from transforms.blocks import ReadOptions, UnitError
+from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions
+from transforms.blocks import UnitError
 from transforms.codes_file import CONTENT_HASH
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards, has_content
@@ -20,9 +20,10 @@ from transforms.layout import Listing, codes_folder, labels_folder
 from transforms.machine import NOT_INSTALLED, installed
 from transforms.match import InputError, common_root, match_shards
 from transforms.models import describe_stored_encoder, stored_encoders
+from transforms.options import CutRules, ReadOptions
 from transforms.plan import Plan, cut_shard, plan, plan_labels
 from transforms.read import block_limits
-from transforms.store import STORE_FILE, CutRules, Store, StoreError, open_or_create_store, open_store, store_errors
+from transforms.store import STORE_FILE, Store, StoreError, open_or_create_store, open_store, store_errors
 from transforms.unit import Shard
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _prepare_labels(options: AnnotateOptions) -> Job:
 def _prepare(options: AnnotateOptions) -> Job:
     bundle = find_encoder(options.encoder, options.store)
     found_heads = find_heads(options, bundle)
-    reading = reading_options(options)
+    reading = options.reading
     root = find_root(options)
     is_store = files.exists(files.join(options.store, STORE_FILE))
     shards = match_shards(options.input, root, reading, options.store if is_store else "")
@@ -200,18 +201,6 @@ def _stem(path: str) -> str:
     return re.sub(r"\.(gz|zst|zstd|bz2|xz)$", "", path)
 
 
-def reading_options(options: AnnotateOptions) -> ReadOptions:
-    """Return how shards are read.
-
-    Raises:
-        OptionError: the options do not go together.
-    """
-    try:
-        return ReadOptions(options.format, options.text_field, options.id_field, options.max_text_bytes)
-    except ValueError as error:
-        raise OptionError(str(error)) from None
-
-
 def find_encoder(name: str, store: str) -> Bundle:
     """Describe the encoder of a name, or of the beginning of a fingerprint that the store has."""
     if match := re.fullmatch(r"e?([0-9a-f]{6,64})", name):
@@ -281,8 +270,7 @@ def find_root(options: AnnotateOptions) -> str:
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
-    names = [field.name for field in dataclasses.fields(CutRules)]
-    rules = {name: getattr(options, name) for name in names}
+    rules = dict(options.cut_rules)
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**{k: v for k, v in rules.items() if v is not None}), root)
+        return Store(options.store, CutRules(**rules), root)
     return dataclasses.replace(open_or_create_store(options.store, root, rules, made_by()), input_root=root)

@@ -8,7 +8,6 @@ With --input, shards that the patterns should match and whose files are missing 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import fnmatch
 import os
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
-from pipelines.options import BEAM_EPILOG, OptionError, Parser, check_path
+from pipelines.options import parse_prune, prune_parser
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards
 from transforms.layout import Listing, PartName, codes_folder, head_folder, labels_folder, parts_folder
@@ -52,11 +51,12 @@ class Pruning:
 
 def run(argv: Sequence[str]) -> Pruning:
     """Prune a store, print what was removed, return it."""
-    options, beam_args = _parse(argv)
-    prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
+    options = parse_prune(argv)
+    check_options(options.beam_args, prune_parser())
+    prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
     store = open_store(options.store, options.input_root)
     with store_errors(store.root):
-        return prune(store, options.input or (), options.yes, options.dry_run)
+        return prune(store, options.input, options.yes, options.dry_run)
 
 
 def prune(store: Store, patterns: Sequence[str] = (), yes: bool = False, dry_run: bool = False) -> Pruning:
@@ -159,36 +159,6 @@ def _remove(store: Store, pruning: Pruning) -> None:
         store.remove(folder, name)
     for encoder, key, *_ in pruning.shards:
         remove_shards(store, encoder, [key])
-
-
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = Parser(
-        "encode-once prune",
-        "Remove what nobody needs from a store: labels of earlier heads, leftover parts, and with --input, shards that are "
-        "gone.",
-        BEAM_EPILOG,
-    )
-    parser.add_argument("--store", required=True, metavar="DIR", help="the store")
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        metavar="PATTERN",
-        help="remove the shards that these patterns should match and that are gone",
-    )
-    parser.add_argument("--input_root", metavar="DIR", help="where the shards are now; default: as the store was made")
-    parser.add_argument(
-        "--yes", action="store_true", help="remove shards even if they hold over 20 %% of the documents"
-    )
-    parser.add_argument("--dry_run", action="store_true", help="show what would be removed, and stop")
-    options, beam_args = parser.parse_known_args(list(argv))
-    check_path("--store", options.store)
-    check_path("--input_root", options.input_root)
-    for pattern in options.input or ():
-        check_path("--input", pattern)
-    if options.dry_run and options.yes:
-        raise OptionError("--dry_run and --yes cannot be combined: a dry run removes nothing")
-    check_options(beam_args, parser)
-    return options, beam_args
 
 
 if __name__ == "__main__":

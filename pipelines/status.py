@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.cli import main_of
-from pipelines.options import BEAM_EPILOG, Parser, check_path
+from pipelines.options import parse_status, status_parser
 from transforms.filesystem import files
 from transforms.known_shards import KnownShard, KnownShards
 from transforms.layout import Listing, codes_folder, labels_folder
@@ -57,17 +57,11 @@ class FolderStatus:
 
 def run(argv: Sequence[str]) -> list[FolderStatus]:
     """Print a store's status and return it."""
-    parser = Parser("encode-once status", "Say what a store holds, what is incomplete and what is stale.", BEAM_EPILOG)
-    parser.add_argument("--store", required=True, metavar="DIR", help="the store")
-    parser.add_argument("--input_root", metavar="DIR", help="where the shards lie now; default: as the store was made")
-    parser.add_argument("--json", action="store_true", help="print it as JSON, a list of folders, for programs")
-    options, beam_args = parser.parse_known_args(list(argv))
-    check_path("--store", options.store)
-    check_path("--input_root", options.input_root)
-    check_options(beam_args, parser)
-    prepare_files([options.store, options.input_root or ""], beam_args)
+    options = parse_status(argv)
+    check_options(options.beam_args, status_parser())
+    prepare_files([options.store, options.input_root or ""], options.beam_args)
     store = open_store(options.store, options.input_root)
-    prepare_files([store.input_root or "several://"], beam_args)  # no root: the shards have none in common
+    prepare_files([store.input_root or "several://"], options.beam_args)  # no root: the shards have none in common
     with store_errors(store.root):
         found = store_status(store)
     if options.json:

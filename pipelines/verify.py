@@ -18,14 +18,14 @@ from typing import TypeVar
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_files import Checker, UnreadableError
 from pipelines.cli import main_of
-from pipelines.options import BEAM_EPILOG, FORMATS, Parser, check_path
-from pipelines.prepare import Comparison, find_encoder, reading_options
-from transforms.blocks import ReadOptions
+from pipelines.options import parse_verify, verify_parser
+from pipelines.prepare import Comparison, find_encoder
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards
 from transforms.layout import Listing, codes_folder, read_metadata
 from transforms.match import match_shards
 from transforms.models import stored_encoders
+from transforms.options import ReadOptions
 from transforms.store import Store, open_store, store_errors
 from transforms.unit import Shard
 
@@ -49,33 +49,13 @@ class Verification:
 
 def run(argv: Sequence[str]) -> Verification:
     """Verify a store, print what is wrong, return it."""
-    parser = Parser(
-        "encode-once verify", "Read a store again and prove that it is whole; exit code 1 where it is not.", BEAM_EPILOG
-    )
-    parser.add_argument("--store", required=True, metavar="DIR", help="the store")
-    parser.add_argument(
-        "--input", nargs="+", metavar="PATTERN", help="read these shards again too and account for every row"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="auto", help="as annotate was given it")
-    parser.add_argument("--text_field", default="text", metavar="F", help="as annotate was given it")
-    parser.add_argument("--id_field", metavar="F", help="as annotate was given it")
-    parser.add_argument("--max_text_bytes", type=int, default=1 << 20, metavar="N", help="as annotate was given it")
-    parser.add_argument("--input_root", metavar="DIR", help="as annotate was given it; default: as the store was made")
-    parser.add_argument(
-        "--encoder", metavar="E", help="compare the shards with this encoder's codes; default: every one's"
-    )
-    options, beam_args = parser.parse_known_args(list(argv))
-    reading = reading_options(options)
-    check_path("--store", options.store)
-    check_path("--input_root", options.input_root)
-    for pattern in options.input or ():
-        check_path("--input", pattern)
-    check_options(beam_args, parser)
-    prepare_files([options.store, *(options.input or ()), options.input_root or ""], beam_args)
+    options = parse_verify(argv)
+    check_options(options.beam_args, verify_parser())
+    prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
     store = open_store(options.store, options.input_root)
     encoder = find_encoder(options.encoder, store.root).fingerprint[:12] if options.encoder else None
     with store_errors(store.root):
-        result = verify(store, tuple(options.input or ()), reading, encoder)
+        result = verify(store, options.input, options.reading, encoder)
     for note in result.notes:
         print(f"note: {note}")
     for problem in result.problems:

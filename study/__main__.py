@@ -17,20 +17,21 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from encoder import EncoderError
 from encoder.forward.model import choose_device
 from pipelines.models.labelled import DataError
+from pipelines.parser import Parser, add_fields, values_of
 from study import kept, page, steps
 from study.cache import StepError, write_text
 from study.context import Study
 from study.settings import Settings
 
 UNLABELLED = "gutenberg_paragraphs.parquet"
-FEWEST_SHOTS = 4
+MIN_SHOTS = 4
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
@@ -60,21 +61,24 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m study",
-        description=__doc__.splitlines()[0],
-        epilog="; ".join(f"{name}: {about}" for name, (_, _, about) in steps.STEPS.items()),
+    """Parse the arguments; settings that are not given are None, as their defaults depend on the device."""
+    parser = Parser(
+        "python -m study",
+        __doc__.splitlines()[0],
+        ("python -m study --data DATA --work build/study --steps frozen size --tasks sst2 trec",),
+        "; ".join(f"{name}: {about}" for name, (_, _, about) in steps.STEPS.items()),
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
-    parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
-    parser.add_argument("--output", type=Path, help="folder of results.md (default: docs; --quick: --work)")
+    add_fields(parser, Settings, "data", "work")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of results.md (default: docs, with --quick that of --work)"
+    )
     parser.add_argument(
         "--steps",
         nargs="+",
         choices=("all", *steps.STEPS),
         default=["all"],
         metavar="STEP",
-        help="all, or some of the below",
+        help="all, or some of those below",
     )
     parser.add_argument(
         "--keep",
@@ -82,32 +86,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=tuple(steps.STEPS),
         default=[],
         metavar="STEP",
-        help="steps that are not run but taken from the page in --output, as they were found when it was written; it says so",
+        help="steps that are not run; their results are those of the page in --output, which says so",
     )
-    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page, on how it was measured")
-    parser.add_argument("--unlabelled", type=Path, help=f"texts for training (default: {UNLABELLED} of --data)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that everything runs")
-    on_gpu = Settings(Path(), Path())
-    for field in _options():
-        shown = " or on a processor ".join(
-            dict.fromkeys(_words(getattr(s, field.name)) for s in (on_gpu, on_gpu.on_a_processor()))
-        )
-        nargs = "*" if isinstance(field.default, tuple) else None
-        parser.add_argument(f"--{field.name}", type=_type(field), nargs=nargs, metavar="N", help=f"default: {shown}")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page on how it was measured")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that everything runs")
+    add_fields(parser, Settings, "unlabelled", default_text=f"{UNLABELLED} in --data")
+    on_gpu = Settings(Path("data"), Path("work"))
+    for name in _sizes():
+        values = dict.fromkeys(_words(getattr(settings, name)) for settings in (on_gpu, on_gpu.on_a_processor()))
+        nargs = {"nargs": "*"} if isinstance(getattr(on_gpu, name), tuple) else {}
+        add_fields(parser, Settings, name, default=None, default_text=", on a CPU ".join(values), **nargs)
     return parser.parse_args(list(argv))
 
 
-def _type(field: dataclasses.Field) -> Callable[[str], Any]:
-    """Say what an option's text becomes: what its default is, one of its entries where there are several."""
-    if field.name.endswith("rates"):
-        return float
-    if isinstance(field.default, tuple):
-        return type((*field.default, 0)[0])
-    return type(field.default or 0)
-
-
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Make settings of parsed arguments: by the device there is, or --quick; then what is asked for."""
+    """Make settings from parsed arguments: those of the device, or of --quick, then what was given."""
     unlabelled = options.unlabelled
     if unlabelled is None and (options.data / UNLABELLED).is_file():
         unlabelled = options.data / UNLABELLED
@@ -116,24 +109,24 @@ def settings_of(options: argparse.Namespace) -> Settings:
         settings = settings.quick()
     elif choose_device(options.device or settings.device).type == "cpu":
         settings = settings.on_a_processor()
-    asked: dict[str, Any] = {f.name: value for f in _options() if (value := getattr(options, f.name)) is not None}
+    given = values_of(Settings, options)
+    asked = {name: given[name] for name in _sizes() if given[name] is not None}
     if len(set(asked.get("tasks", ()))) < len(asked.get("tasks", ())):
         raise ValueError(f"--tasks names a task twice: {' '.join(asked['tasks'])}")
-    if any(shots < FEWEST_SHOTS for shots in asked.get("shots", ())):
-        raise ValueError(f"--shots needs {FEWEST_SHOTS} or more: a quarter of them chooses a head's strength")
+    if any(shots < MIN_SHOTS for shots in asked.get("shots", ())):
+        raise ValueError(f"--shots needs {MIN_SHOTS} or more: a quarter of them chooses the regularisation of a head")
     if "train_steps" in asked:  # of all encoders, where nothing else is said
         asked.setdefault("held_out_steps", None)
-    options_by_name: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in asked.items()}
-    return dataclasses.replace(settings, **options_by_name)
+    return dataclasses.replace(settings, **asked)
 
 
 def _words(value: Any) -> str:
-    """Write a default as it would be typed."""
+    """Return a default as one would type it."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _options() -> list[dataclasses.Field]:
-    return [field for field in dataclasses.fields(Settings) if field.name not in ("data", "work", "unlabelled")]
+def _sizes() -> list[str]:
+    return [field.name for field in dataclasses.fields(Settings) if field.name not in ("data", "work", "unlabelled")]
 
 
 def main() -> int:

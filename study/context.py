@@ -14,9 +14,10 @@ from encoder import Bundle, Encoder
 from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
-from encoder.forward.model import Precision, choose_device, choose_precision
+from encoder.choices import Precision
+from encoder.forward.model import choose_device, choose_precision
 from encoder.projection import project
-from pipelines.models.labelled import draw_evenly, read_texts
+from pipelines.models.labelled import read_texts, sample_balanced
 from study import tasks as task_data
 from study.cache import Cache, Step
 from study.scoring import fit_and_measure
@@ -71,7 +72,7 @@ class Study:
     def sample(self, names: Sequence[str]) -> list[str]:
         """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, evenly."""
         groups = [self.tasks[name].splits["train"].texts for name in names]
-        return draw_evenly(groups, self.settings.calibrate_rows, seed=0)
+        return sample_balanced(groups, self.settings.calibrate_rows, seed=0)
 
     def load(self, bundle: Bundle) -> Encoder:
         """Load an encoder; the last one loaded stays in memory."""

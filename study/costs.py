@@ -15,7 +15,7 @@ from benchmarks.harness import Contender, interleave
 from benchmarks.kernel import random_head
 from encoder import Encoder
 from heads import HeadBank
-from pipelines.models.labelled import draw_evenly
+from pipelines.models.labelled import sample_balanced
 from study import encoders, tfidf
 from study.cache import Step
 from study.context import Study
@@ -93,7 +93,7 @@ def by_round(seconds: dict[str, list[float]], documents: int, tasks: int) -> dic
 def _measure(study: Study) -> dict[str, Any]:
     settings = study.settings
     tasks = list(study.tasks.values())
-    texts = draw_evenly([task.splits["test"].texts for task in tasks], settings.cost_documents, seed=0)
+    texts = sample_balanced([task.splits["test"].texts for task in tasks], settings.cost_documents, seed=0)
     top = study.layers[-1]
     half = tuple(range(1, max(1, top // 2) + 1))
     ours, whole, student = (

@@ -1,4 +1,4 @@
-"""Hold what the whole study is given: where the data is, and how much of everything."""
+"""Declare what the whole study shares: where the data is, and the sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from encoder.base import DEFAULT_BASE
-from encoder.forward.model import Precision
+from encoder.choices import Precision
+from encoder.declare import check, option
 
 TASKS = (
     "sst2",
@@ -28,78 +29,94 @@ TASKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Say on what and how much to measure. The defaults suit a GPU; `on_a_processor` is what two slow cores can do.
+    """Data and sizes of the study. The defaults suit a GPU; `on_a_processor` is what two slow cores can do."""
 
-    Attributes:
-        data: folder of labelled tasks.
-        work: folder of what was computed; a study goes on from what lies there.
-        tasks: names of tasks, in the order in which costs and means over T tasks add them.
-        unlabelled: a Parquet file of texts for the training of encoders; None: none.
-        base: the base model.
-        device, precision: of all that runs a model.
-        seeds: of encoders trained without a group of tasks and of the draws of few examples.
-        rival_seeds: of fine-tuned models and students, and of encoders trained on all tasks, as rivals are what these are for.
-        rival_tasks: tasks that these are trained for.
-        train_rows, validation_rows, test_rows: most rows of each split, a fixed sample.
-        max_tokens: texts are cut here, but where long texts are looked at.
-        calibrate_rows: texts that thresholds and rotations are fitted on.
-        shots: examples a class of the few-shot heads.
-        train_steps: batches an encoder is trained on; None takes the default of `TrainOptions`, as the bundled one does.
-        held_out_steps: batches of encoders trained without a group of tasks; None: as many as the others.
-        unlabelled_rows: most unlabelled texts an encoder is trained with.
-        positions: poolings over tokens that are compared.
-        pooling_rows, pooling_test_rows: rows of each task in the comparison of poolings.
-        trained_poolings: how many of the poolings are trained as well, best first.
-        size_rows: training rows of each task in the comparison of sizes.
-        sizes: bits a code.
-        learned_sizes: bits of codes whose projection is trained; each costs one encoder.
-        rates: learning rates a fine-tuned model is tried with.
-        student_rates: learning rates a student is tried with.
-        epochs: most passes of fine-tuned models and students over their rows; the best one on validation is kept.
-        cost_documents: documents a round of the timing.
-        rounds: interleaved rounds of the timing.
-        long_tasks: tasks on which windows are compared with truncation.
-        long_rows: training and test rows of each in that comparison.
-        stability_rows: documents a task encoded in other ways.
-    """
+    data: Path = option(metavar="DIR", kind="path", help="folder of labelled tasks")
+    work: Path = option(metavar="DIR", kind="path", help="folder of computed results; a study continues from them")
+    tasks: tuple[str, ...] = option(
+        TASKS, metavar="TASK", help="names of tasks, in the order in which costs and means over T tasks add them"
+    )
+    unlabelled: Path | None = option(None, metavar="FILE", help="Parquet file of texts for the training of encoders")
+    base: str = option(DEFAULT_BASE, metavar="MODEL", kind="path", help="base model")
+    device: str = option("auto", metavar="DEVICE", help="device of all models")
+    precision: Precision = option("auto", help="precision of all models")
+    seeds: tuple[int, ...] = option(
+        (0, 1, 2),
+        metavar="N",
+        help="seeds of encoders trained without a group of tasks, and of the samples of few examples",
+    )
+    rival_seeds: tuple[int, ...] = option(
+        (0, 1, 2), metavar="N", help="seeds of fine-tuned models, students, and encoders trained on all tasks"
+    )
+    rival_tasks: tuple[str, ...] = option(
+        TASKS, metavar="TASK", help="tasks for which fine-tuned models and students are trained"
+    )
+    train_rows: int = option(4000, metavar="N", help="maximum number of training rows of a task, a fixed sample")
+    validation_rows: int = option(1000, metavar="N", help="maximum number of validation rows of a task, a fixed sample")
+    test_rows: int = option(2000, metavar="N", help="maximum number of test rows of a task, a fixed sample")
+    max_tokens: int = option(
+        128, metavar="N", help="texts are truncated to this many tokens, except in the comparison of long texts"
+    )
+    calibrate_rows: int = option(4000, metavar="N", help="number of texts to which thresholds and rotations are fitted")
+    shots: tuple[int, ...] = option(
+        (16, 64, 256), metavar="N", help="numbers of examples per class of the few-shot heads"
+    )
+    train_steps: int | None = option(
+        None,
+        metavar="N",
+        help="number of batches an encoder is trained on; None: the default of TrainOptions, as for the bundled encoder",
+    )
+    held_out_steps: int | None = option(
+        None,
+        metavar="N",
+        help="number of batches of encoders trained without a group of tasks; None: as many as the others",
+    )
+    unlabelled_rows: int = option(
+        8000, metavar="N", help="maximum number of unlabelled texts an encoder is trained with"
+    )
+    positions: tuple[str, ...] = option(
+        ("cls", "mean", "max", "last", "first_4"), metavar="POOLING", help="poolings over tokens that are compared"
+    )
+    pooling_rows: int = option(
+        2000, metavar="N", help="number of training rows of each task in the comparison of poolings"
+    )
+    pooling_test_rows: int = option(
+        2000, metavar="N", help="number of test rows of each task in the comparison of poolings"
+    )
+    trained_poolings: int = option(3, metavar="N", help="number of poolings that are trained as well, best first")
+    size_rows: int = option(2000, metavar="N", help="number of training rows of each task in the comparison of sizes")
+    sizes: tuple[int, ...] = option(
+        (128, 256, 512, 1024, 2048, 4096), metavar="N", help="numbers of bits of a code that are compared"
+    )
+    learned_sizes: tuple[int, ...] = option(
+        (256, 1024), metavar="N", help="numbers of bits of codes whose projection is trained; each costs one encoder"
+    )
+    rates: tuple[float, ...] = option((3e-5, 5e-5, 1e-4), metavar="RATE", help="learning rates of fine-tuned models")
+    student_rates: tuple[float, ...] = option((1e-4, 2e-4, 4e-4), metavar="RATE", help="learning rates of students")
+    epochs: int = option(
+        4,
+        metavar="N",
+        help="maximum number of epochs of fine-tuned models and students; the best one on validation is kept",
+    )
+    cost_documents: int = option(1024, metavar="N", help="number of documents per round of the timing")
+    rounds: int = option(5, metavar="N", help="number of interleaved rounds of the timing")
+    long_tasks: tuple[str, ...] = option(
+        ("movie_reviews_long", "reuters_topics"),
+        metavar="TASK",
+        help="tasks on which windows are compared with truncation",
+    )
+    long_rows: int = option(
+        1400, metavar="N", help="number of training and of test rows of each task in that comparison"
+    )
+    stability_rows: int = option(
+        100, metavar="N", help="number of documents of each task that are encoded in other ways"
+    )
 
-    data: Path
-    work: Path
-    tasks: tuple[str, ...] = TASKS
-    unlabelled: Path | None = None
-    base: str = DEFAULT_BASE
-    device: str = "auto"
-    precision: Precision = "auto"
-    seeds: tuple[int, ...] = (0, 1, 2)
-    rival_seeds: tuple[int, ...] = (0, 1, 2)
-    rival_tasks: tuple[str, ...] = TASKS
-    train_rows: int = 4000
-    validation_rows: int = 1000
-    test_rows: int = 2000
-    max_tokens: int = 128
-    calibrate_rows: int = 4000
-    shots: tuple[int, ...] = (16, 64, 256)
-    train_steps: int | None = None
-    held_out_steps: int | None = None
-    unlabelled_rows: int = 8000
-    positions: tuple[str, ...] = ("cls", "mean", "max", "last", "first_4")
-    pooling_rows: int = 2000
-    pooling_test_rows: int = 2000
-    trained_poolings: int = 3
-    size_rows: int = 2000
-    sizes: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    learned_sizes: tuple[int, ...] = (256, 1024)
-    rates: tuple[float, ...] = (3e-5, 5e-5, 1e-4)
-    student_rates: tuple[float, ...] = (1e-4, 2e-4, 4e-4)
-    epochs: int = 4
-    cost_documents: int = 1024
-    rounds: int = 5
-    long_tasks: tuple[str, ...] = ("movie_reviews_long", "reuters_topics")
-    long_rows: int = 1400
-    stability_rows: int = 100
+    def __post_init__(self) -> None:
+        check(self)
 
     def on_a_processor(self) -> Settings:
-        """Return the same with less of what costs most: trained encoders and rivals, on fewer rows."""
+        """Return settings with less of what costs most: trained encoders and rivals, on fewer rows."""
         return dataclasses.replace(
             self,
             seeds=self.seeds[:1],
@@ -121,7 +138,7 @@ class Settings:
         )
 
     def quick(self) -> Settings:
-        """Return the same with everything so small that its figures mean nothing: to see that it runs."""
+        """Return settings so small that the figures mean nothing, to check that everything runs."""
         return dataclasses.replace(
             self,
             seeds=self.seeds[:2],
@@ -151,6 +168,6 @@ class Settings:
         )
 
     def decisive(self) -> dict[str, Any]:
-        """Return what can change a figure, as JSON holds it; the rows themselves have their own digest."""
+        """Return the settings that can change a figure, as JSON values; the rows have their own digest."""
         places = ("data", "work", "unlabelled", "tasks", "rival_tasks")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in places}

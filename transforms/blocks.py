@@ -1,4 +1,4 @@
-"""Define the options of reading a shard and its results: blocks, rejects and failed units.
+"""Define the results of reading a shard: blocks, rejects and failed units.
 
 This module knows no file format and no Beam. Readers produce record batches of ROW_SCHEMA, and `split_into_blocks` alone
 decides where a block ends.
@@ -6,17 +6,18 @@ decides where a block ends.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FormatName = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "arrow"]
-Quoting = Literal["auto", "minimal", "none"]
+from transforms.options import FormatName as FormatName
+from transforms.options import Quoting as Quoting
+from transforms.options import ReadOptions as ReadOptions
+
 RejectReason = Literal[
     "invalid_utf8",  # the bytes of the row are not in the encoding of the shard, or its JSON has a lone surrogate
     "malformed_json",  # not JSON, not an object, or nested deeper than read_json.MAX_JSON_DEPTH
@@ -42,9 +43,6 @@ UnitFailure = Literal[
 ]
 REJECT_REASONS: tuple[str, ...] = get_args(RejectReason)
 UNIT_FAILURES: tuple[str, ...] = get_args(UnitFailure)
-
-RECORD_BYTES_FACTOR = 16  # the longest JSON line or CSV record, as a multiple of max_text_bytes
-MAX_TEXT_BYTES_LIMIT = 64 << 20  # keeps the longest record within Arrow's 32-bit offsets
 
 TEXT_SCHEMA = pa.schema(
     [("id", pa.string()), ("text", pa.string()), ("truncated", pa.bool_()), ("position", pa.int64())]
@@ -81,132 +79,6 @@ class UnitError(Exception):
 
     def __str__(self) -> str:
         return self.message
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """Options of reading shards.
-
-    The default format is right unless file extensions are wrong. Set `id_field` if the data has ids: ids made of path and
-    position change when a file is rewritten.
-    """
-
-    format: FormatName = field(
-        default="auto",
-        metadata={
-            "help": "format of the shards; auto infers it from the file extension, and from the content of files with "
-            "unknown extensions: JSON lines or plain text"
-        },
-    )
-    text_field: tuple[str, ...] = field(
-        default=("text",),
-        metadata={
-            "metavar": "NAME",
-            "help": "field or column that holds the text; data.text is the field text inside of data; several fields are "
-            "joined with newlines",
-        },
-    )
-    id_field: str | None = field(
-        default=None,
-        metadata={
-            "metavar": "NAME",
-            "default_text": "path and position",
-            "help": "field or column that holds the id; ids made from path and position change when a file is rewritten",
-        },
-    )
-    max_text_bytes: int = field(
-        default=1 << 20,
-        metadata={
-            "metavar": "N",
-            "minimum": 1,
-            "maximum": MAX_TEXT_BYTES_LIMIT,
-            "help": "longer texts are truncated to this many bytes, between two characters",
-        },
-    )
-    delimiter: str | None = field(
-        default=None,
-        metadata={
-            "metavar": "CHAR",
-            "default_text": "comma for CSV, tab for TSV",
-            "help": "character between the fields of CSV and TSV files",
-        },
-    )
-    quoting: Quoting = field(
-        default="auto",
-        metadata={
-            "help": "quotes in CSV and TSV files: minimal reads a quoted field without its quotes, none reads quotes as "
-            "text; auto is minimal, or for fields between tabs what fits the first rows"
-        },
-    )
-    encoding: str = field(
-        default="utf-8",
-        metadata={
-            "metavar": "NAME",
-            "help": "character encoding of text, JSON, CSV and TSV files, for example utf-16, latin-1 or cp1252",
-        },
-    )
-
-    def __post_init__(self) -> None:
-        fields = (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
-        object.__setattr__(self, "text_field", fields)
-        for name, choices in (("format", get_args(FormatName)), ("quoting", get_args(Quoting))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r} but must be one of {', '.join(choices)}")
-        if not fields or not all(fields):
-            raise ValueError("text_field is empty; name the field or column that holds the text")
-        if len(set(fields)) < len(fields):
-            raise ValueError(f"text_field names a field twice: {', '.join(fields)}")
-        if self.id_field == "":
-            raise ValueError("id_field is empty; name a field, or leave it out to get ids made from path and position")
-        if self.id_field in fields:
-            raise ValueError(f"id_field and text_field are both {self.id_field!r}; name two different fields")
-        if not 1 <= self.max_text_bytes <= MAX_TEXT_BYTES_LIMIT:
-            raise ValueError(
-                f"max_text_bytes is {self.max_text_bytes} but must lie between 1 and {MAX_TEXT_BYTES_LIMIT}"
-            )
-        if self.delimiter == r"\t":  # as a shell passes it on
-            object.__setattr__(self, "delimiter", "\t")
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n\0"'):
-            raise ValueError(f"delimiter is {self.delimiter!r} but must be one character, and no quote or line end")
-        object.__setattr__(self, "encoding", _canonical_encoding(self.encoding))
-
-    @property
-    def max_record_bytes(self) -> int:
-        """Return the limit of a JSON line or CSV record in bytes."""
-        return RECORD_BYTES_FACTOR * self.max_text_bytes
-
-    def delimiter_of(self, kind: str) -> str:
-        """Return the character between the fields of a CSV or TSV shard."""
-        return self.delimiter or ("\t" if kind == "tsv" else ",")
-
-    def quoting_of(self, kind: str) -> Quoting:
-        """Return how quotes in a CSV or TSV shard are read. Only for fields between tabs, auto looks at the content."""
-        return "minimal" if self.quoting == "auto" and self.delimiter_of(kind) != "\t" else self.quoting
-
-    def key_fields(self, kind: str) -> dict[str, Any]:
-        """Return what decides which rows are read from a shard of this kind, as JSON values for the key of the shard.
-
-        Options that do not apply to the kind are left out, so that a change of them does not read the shard again.
-        """
-        fields: dict[str, Any] = {"kind": kind, "max_text_bytes": self.max_text_bytes}
-        if kind != "text":
-            fields |= {"text_field": list(self.text_field), "id_field": self.id_field}
-        if kind in ("csv", "tsv"):
-            fields |= {"delimiter": self.delimiter_of(kind), "quoting": self.quoting_of(kind)}
-        if kind not in ("parquet", "arrow"):
-            fields["encoding"] = self.encoding
-        return fields
-
-
-def _canonical_encoding(name: str) -> str:
-    try:
-        "".encode(name)  # also refuses codecs that are no character encodings
-        canonical = codecs.lookup(name).name
-    except LookupError:
-        raise ValueError(
-            f"encoding is {name!r}, which Python does not know; examples are utf-8, utf-16, latin-1 and cp1252"
-        ) from None
-    return "utf-8" if canonical == "utf-8-sig" else canonical
 
 
 @dataclass(frozen=True)

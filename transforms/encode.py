@@ -16,46 +16,19 @@ import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 import encoder
-from transforms.blocks import ReadOptions, TextBlock
+from transforms.blocks import TextBlock
 from transforms.codes_file import CodesFileWriter, part_table, read_part, write_part
 from transforms.filesystem.files import is_disk_full
 from transforms.layout import FileName, UnitFiles, codes_folder, parts_folder
 from transforms.machine import NOT_INSTALLED, installed, usable_cores
 from transforms.models import describe_stored_encoder
+from transforms.options import EncodeOptions, ReadOptions
 from transforms.read import ContentHash, block_limits, read_unit, report_failure
 from transforms.store import Store, StoreError
 from transforms.unit import CodesFile, Unit
 
 METRICS = "encode_once"
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodeOptions:
-    """On what to encode.
-
-    Attributes:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto", "float32" or "bfloat16".
-        batch_tokens: padded tokens of a forward pass; None takes what suits the device.
-        threads: CPU threads of one worker process; None leaves it to torch.
-        accelerator: Beam's accelerator hint for the step that encodes, e.g.
-            "type:nvidia-l4;count:1;install-nvidia-driver"; "" for none.
-        part_seconds: a block that took at least so long to encode is saved as a part. Below, encoding anew is cheaper.
-        base_id: where the base model is now, which may differ from where it was when the store got its encoder; None: as
-            the store says.
-        version: of this package where the run was started; "" for any. A worker with another version is refused: its codes
-            would have the same fingerprint.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    batch_tokens: int | None = None
-    threads: int | None = None
-    accelerator: str = ""
-    part_seconds: float = 1.0
-    base_id: str | None = None
-    version: str = ""
 
 
 def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) -> encoder.Encoder:

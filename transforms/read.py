@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from transforms.blocks import BlockLimits, ReadOptions, TextBlock, UnitError
 from transforms.filesystem import files
+from transforms.options import CutRules
 from transforms.readers.formats import detect
 from transforms.readers.records import read_blocks
-from transforms.store import CutRules, Store
+from transforms.store import Store
 from transforms.unit import Unit
 
 _log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from transforms.filesystem import files
 from transforms.layout import FORMAT_VERSION, FileName, Listing, PartName, UnitFiles, unit_prefix
+from transforms.options import CutRules
 from transforms.tables import DamagedFileError, StoredTable
 
 STORE_FILE = "store.json"
@@ -32,32 +33,6 @@ def store_errors(root: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"store {root} cannot be used: {error}") from None
-
-
-@dataclasses.dataclass(frozen=True)
-class CutRules:
-    """How shards are cut into units, blocks and files. Fixed when a store is made: file names depend on them.
-
-    Attributes:
-        unit_bytes: bytes of a unit of a splittable shard; what one worker takes at a time and what is retried.
-        block_rows: maximum rows of a block. A killed worker loses at most one block of encoding.
-        block_text_bytes: maximum bytes of text of a block.
-        file_bytes: bytes of codes after which a file is closed. Larger files are fewer; one is held in memory.
-    """
-
-    unit_bytes: int = 16 << 20
-    block_rows: int = 4096
-    block_text_bytes: int = 4 << 20
-    file_bytes: int = 64 << 20
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise StoreError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
-
-    def file_rows(self, bits: int) -> int:
-        """Return the number of codes of `bits` bits after which a file is closed."""
-        return max(1, self.file_bytes // (bits // 8))
 
 
 @dataclasses.dataclass(frozen=True)

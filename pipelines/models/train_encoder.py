@@ -1,7 +1,4 @@
-"""Train an encoder on folders of labelled tasks.
-
-encode-once train-encoder --tasks data/sst2 data/trec data/ag_news --layers 4 5 6 --pooling mean --output my-encoder
-"""
+"""Train an encoder on folders of labelled tasks: the program of `encode-once train-encoder`."""
 
 from __future__ import annotations
 
@@ -16,11 +13,9 @@ from encoder.bundle import ENCODER_FOLDER
 from encoder.model_folder import check_writable
 from encoder.training.tasks import Task
 from pipelines.cli import main_of
-from pipelines.models.bundle_options import bundle_settings
-from pipelines.models.labelled import draw_evenly, read_texts
+from pipelines.models.labelled import read_texts, sample_balanced
+from pipelines.models.options import parse_train_encoder
 from pipelines.models.task_folders import find_folders, read_task
-from pipelines.models.train_options import parse_train_encoder
-from pipelines.options import check_path
 
 if TYPE_CHECKING:
     from encoder.training.trainer import Progress
@@ -29,10 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Bundle:
-    """Train a bundle, write its folder, return it."""
-    options, how = parse_train_encoder(argv)
-    for name, path in [("output", options.output), *(("tasks", folder) for folder in options.tasks)]:
-        check_path(f"--{name}", path)
+    """Train a bundle, write its folder, and return it."""
+    options = parse_train_encoder(argv)
+    training = options.training
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
     ENCODER_FOLDER.check_free(output)
@@ -43,19 +37,21 @@ def run(argv: Sequence[str]) -> Bundle:
         kind = task.kind if task.kind == "regression" else f"{task.kind}, {len(task.classes)} classes"
         print(f"task {task.name}: {kind}, {len(task.train.texts):,} training rows")
     unlabelled = [text for path in options.unlabelled for text in read_texts(path, options.text_field)]
-    if unlabelled and not ((how.keep or how.rebuild) and how.unlabelled_share):
-        _log.warning("--unlabelled texts only set thresholds: --unlabelled_share is 0, or --keep and --rebuild are")
-    piles = [task.train.texts for task in tasks] + ([unlabelled] if unlabelled else [])
-    sample = draw_evenly(piles, options.calibrate_rows, how.seed)
-    from encoder.training import checkpoint  # loads torch: only once the files are known to be good
+    if unlabelled and not ((training.keep or training.rebuild) and training.unlabelled_share):
+        _log.warning(
+            "--unlabelled texts only fit the thresholds: --unlabelled_share is 0, or both --keep and --rebuild are"
+        )
+    groups = [task.train.texts for task in tasks] + ([unlabelled] if unlabelled else [])
+    sample = sample_balanced(groups, options.calibrate_rows, training.seed)
+    from encoder.training import checkpoint  # loads torch: only after the files were read
     from encoder.training.train import train
 
     bundle = train(
-        bundle_settings(options),
+        options.bundle,
         tasks,
         sample,
         unlabelled=unlabelled,
-        options=how,
+        options=training,
         device=options.device,
         precision=options.precision,
         source=options.source or _source(tasks, options.unlabelled),
@@ -73,15 +69,15 @@ def run(argv: Sequence[str]) -> Bundle:
     return bundle
 
 
-def _source(tasks: list[Task], unlabelled: list[str]) -> str:
-    """Say where the texts for the thresholds are from."""
+def _source(tasks: list[Task], unlabelled: Sequence[str]) -> str:
+    """Describe where the texts for the thresholds come from."""
     named = f"training splits of: {' '.join(task.name for task in tasks)}"
     return named + (f"; and {', '.join(Path(path).name for path in unlabelled)}" if unlabelled else "")
 
 
 def _print(progress: Progress) -> None:
     if not progress.losses:
-        print(f"going on from the checkpoint of step {progress.step}/{progress.steps}", flush=True)
+        print(f"continuing from the checkpoint of step {progress.step}/{progress.steps}", flush=True)
         return
     left = f"{progress.seconds_per_step:.2f} s a step, {progress.seconds_left / 60:.0f} min left"
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())

@@ -98,7 +98,7 @@ def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bun
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
-    assert "interrupted; what is committed stays" in said
+    assert "interrupted; finished work is kept" in said
     assert "Traceback" not in said
     (record,) = (tmp_path / "s" / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["state"] == "interrupted"

@@ -72,7 +72,7 @@ def test_a_folder_that_is_no_store_is_left_alone(capsys, tmp_path, no_model, one
             ["--encoder", "default", "--heads", "sentiment", "none"],
             "--heads takes heads or none, not both: sentiment none",
         ),
-        (["--max_reject_share", "2"], "--max_reject_share must lie between 0 and 1, not 2.0"),
+        (["--max_reject_share", "2"], "--max_reject_share must be at least 0 and at most 1, not 2.0"),
         (["--block_rows", "0"], "--block_rows must be at least 1, not 0"),
         (["--runnner", "FlinkRunner"], "unknown option '--runnner'; encode-once annotate --help lists ours"),
         (["--text_feild", "body"], "unknown option '--text_feild'; did you mean --text_field?"),
@@ -125,7 +125,7 @@ def test_a_runner_that_lacks_an_option_is_said_before_the_run_begins(capsys, tmp
 def test_an_empty_path_is_no_path(capsys, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     assert cli.main(command) == 2
-    assert "is empty; is a variable of the shell not set?" in capsys.readouterr().err
+    assert "is empty; is a shell variable unset?" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -254,7 +254,7 @@ def test_interrupting_says_that_the_same_command_goes_on(capsys, monkeypatch):
     monkeypatch.setattr(annotate, "run", interrupted)
     code, said = run_cli(capsys)
     assert code == 130
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch):

@@ -26,6 +26,23 @@ sys.exit(f"imported {{heavy}}" if heavy else 0)
     assert not any(odd in done.stdout for odd in ("default: None", "default: False", "default: )", "default: ["))
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_help_fits_the_terminal_and_shows_examples(command, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main([command, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) < min(columns, 111)
+    assert f"examples:\n  {'eval' if command == 'completion' else f'encode-once {command}'} " in shown
+    assert cli.main(["help", command]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_help_of_no_command_gets_a_hint(capsys):
+    assert cli.main(["help", "anotate"]) == 2
+    assert "no command 'anotate'; did you mean annotate?" in capsys.readouterr().err
+
+
 def test_no_command_shows_all_of_them(capsys):
     assert cli.main([]) == 2
     said = capsys.readouterr().out

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pipelines.interruption import Interrupted, run_to_the_end
+from pipelines.interruption import InterruptedRunError, run_and_wait
 
 
 class Job:
@@ -40,29 +40,29 @@ class Job:
 def test_a_signal_cancels_a_job_that_would_go_on(number, local, cancelled):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     job = Job(number)
-    with pytest.raises(Interrupted) as raised:
-        run_to_the_end(job, local)
+    with pytest.raises(InterruptedRunError) as raised:
+        run_and_wait(job, local)
     assert raised.value.number == number
     assert job.cancelled == cancelled
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_job_that_cannot_be_cancelled_is_told(caplog):
-    with pytest.raises(Interrupted):
-        run_to_the_end(Job(signal.SIGTERM, cancel_error="no route"), local=False)
-    assert "could not be cancelled and may go on: ConnectionError: no route" in caplog.text
+    with pytest.raises(InterruptedRunError):
+        run_and_wait(Job(signal.SIGTERM, cancel_error="no route"), local=False)
+    assert "could not be cancelled and may continue: ConnectionError: no route" in caplog.text
 
 
 def test_an_error_of_the_job_is_no_interruption():
     job = Job(error=RuntimeError("a step failed"))
     with pytest.raises(RuntimeError, match="a step failed"):
-        run_to_the_end(job, local=False)
+        run_and_wait(job, local=False)
     assert job.cancelled == 0
 
 
 def test_a_job_may_run_beside_the_main_thread():
     found = []
-    thread = threading.Thread(target=lambda: found.append(run_to_the_end(QuietJob(), local=False)))
+    thread = threading.Thread(target=lambda: found.append(run_and_wait(QuietJob(), local=False)))
     thread.start()
     thread.join()
     assert isinstance(found[0], QuietJob)

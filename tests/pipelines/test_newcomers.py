@@ -15,7 +15,8 @@ from pipelines import annotate, cli, status
 from pipelines.beam_options import check_options, is_local
 from pipelines.models import train_head
 from pipelines.models.labelled import DataError, check_classes, read_labelled, read_texts
-from pipelines.options import OptionError, annotate_parser, parse_annotate, parse_train_head
+from pipelines.models.options import parse_train_head
+from pipelines.options import OptionError, annotate_parser, parse_annotate
 from transforms.filesystem import files
 
 TRAIN = ["--name", "t", "--train", "a.csv", "--validation", "b.csv", "--output", "out"]
@@ -149,11 +150,11 @@ def test_labels_are_stripped_and_lists_that_python_printed_are_refused(tmp_path)
 def test_a_class_a_row_is_told(caplog, classes, told):
     rows = (["x"] * 40, [str(i % classes) for i in range(40)])
     check_classes({"train": rows, "validation": rows}, "single")
-    assert ("is --label_field another one" in caplog.text) == told
+    assert ("is --label_field another field" in caplog.text) == told
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
-    script = command.replace("eo", f"{sys.executable} -m pipelines")
+    script = command.replace("eo", f"{sys.executable} -m encode_once")
     return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment}
     )
@@ -180,7 +181,7 @@ def test_only_what_goes_on_says_so(capsys):
     assert cli.guard(stop, "train-head", "train-head") == 130
     assert capsys.readouterr().err == "train-head: interrupted\n"
     cli.guard(stop, "annotate", "annotate")
-    assert "goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_temporary_files(annotate_tiny, tmp_path, monkeypatch, capsys):
@@ -199,7 +200,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_temporary_files(annotate_tiny, tm
     monkeypatch.setattr(files, "_write", write)
     assert cli.guard(lambda: annotate_tiny(heads=[]), "annotate", "annotate") == 2
     said = capsys.readouterr().err
-    assert "annotate: error: the store cannot be written: No space left on device; what is committed stays" in said
+    assert "annotate: error: the store cannot be written: No space left on device; finished work is kept" in said
     assert len(full) > 1
     assert not list((tmp_path / "store" / "runs").glob("*/tmp/*"))
 

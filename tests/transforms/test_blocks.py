@@ -21,7 +21,7 @@ from transforms.blocks import (
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"format": "xml"}, "format is 'xml' but must be one of auto, text, jsonl, csv, tsv, parquet"),
+        ({"format": "xml"}, "unknown format 'xml'; choose from auto, text, jsonl, csv, tsv, parquet, arrow"),
         ({"text_field": ""}, "text_field is empty"),
         ({"id_field": ""}, "id_field is empty"),
         ({"id_field": "text"}, "id_field and text_field are both 'text'"),
@@ -33,11 +33,11 @@ from transforms.blocks import (
         ({"delimiter": ""}, "must be one character"),
         ({"delimiter": '"'}, "must be one character"),
         ({"delimiter": "\n"}, "must be one character"),
-        ({"quoting": "all"}, "quoting is 'all' but must be one of auto, minimal, none"),
+        ({"quoting": "all"}, "unknown quoting 'all'; choose from auto, minimal, none"),
         ({"encoding": "utf-99"}, "encoding is 'utf-99', which Python does not know; examples are utf-8, utf-16"),
         ({"encoding": "base64"}, "encoding is 'base64', which Python does not know"),
-        ({"max_text_bytes": 0}, "max_text_bytes is 0 but must lie between 1 and 67108864"),
-        ({"max_text_bytes": 1 << 40}, "must lie between"),
+        ({"max_text_bytes": 0}, "max_text_bytes must be at least 1 and at most 67108864, not 0"),
+        ({"max_text_bytes": 1 << 40}, "must be at least 1 and at most 67108864"),
     ],
 )
 def test_wrong_options_are_refused_with_what_is_right(wrong, message):

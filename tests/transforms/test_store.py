@@ -10,6 +10,7 @@ import threading
 import pyarrow as pa
 import pytest
 
+from encoder.declare import OptionError
 from transforms.filesystem import files
 from transforms.layout import FileName, PartName, codes_schema, parts_folder
 from transforms.store import Store, StoreError, check_unchanged, open_or_create_store, open_store
@@ -117,7 +118,7 @@ def test_two_first_runs_of_the_same_options_write_the_same_file(tmp_path):
 
 @pytest.mark.parametrize("rule", ["unit_bytes", "block_rows", "block_text_bytes", "file_bytes"])
 def test_rules_are_positive(tmp_path, rule):
-    with pytest.raises(StoreError, match=f"{rule} must be at least 1, not 0"):
+    with pytest.raises(OptionError, match=f"{rule} must be at least 1, not 0"):
         open_or_create_store(str(tmp_path / "s"), "/in", {rule: 0}, "test")
     assert not (tmp_path / "s").exists()
 

@@ -65,7 +65,10 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(tmp_path
 
 
 def test_counts_below_zero_are_a_usage_error(tmp_path, capsys):
-    for more in (["--seed", "-1"], ["--calibrate_rows", "-3"], ["--calibrate_rows", "x"]):
-        with pytest.raises(SystemExit):
-            make_encoder.run(["--calibrate", "f", "--output", f"{tmp_path}/mine", *more])
-        assert f"must be a whole number, 0 or more, not {more[1]!r}" in capsys.readouterr().err
+    arguments = ["--calibrate", "f", "--output", f"{tmp_path}/mine"]
+    for more in (["--seed", "-1"], ["--calibrate_rows", "-3"]):
+        with pytest.raises(OptionError, match=f"{more[0]} must not be negative, but is {more[1]}"):
+            make_encoder.run([*arguments, *more])
+    with pytest.raises(SystemExit, match="2"):
+        make_encoder.run([*arguments, "--calibrate_rows", "x"])
+    assert "--calibrate_rows must be a whole number, not 'x'" in capsys.readouterr().err

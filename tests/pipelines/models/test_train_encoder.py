@@ -266,7 +266,7 @@ def test_a_checkpoint_of_another_command_is_refused(tasks, tiny_base, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(train_encoder, "_print", interrupted)
         assert cli.main(["train-encoder", *arguments]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
     assert "with other rows or options, at step 2" in refused(capsys, [*arguments, "--steps", "7"])
     train_encoder.run(arguments)
-    assert "\ngoing on from the checkpoint of step 2/" in capsys.readouterr().out
+    assert "\ncontinuing from the checkpoint of step 2/" in capsys.readouterr().out
