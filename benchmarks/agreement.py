@@ -11,7 +11,7 @@ import encoder
 import heads
 from benchmarks.harness import Table, in_thread, reason
 from encoder import bits as bit_packing
-from encoder.forward.model import Precision
+from encoder.choices import Precision
 from heads.calibrate import SingleLabels
 
 

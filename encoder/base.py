@@ -7,7 +7,6 @@ local folder, or a Hugging Face id with an optional `@revision`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -142,6 +141,8 @@ def _download(base_id: str) -> Base:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib  # loads OpenSSL, which a command's help does not need
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -35,6 +35,7 @@ DESCRIPTION_FILE = "encoder.json"
 PARAMETERS_FILE = "parameters.safetensors"
 ADAPTER_FILE = "adapter.safetensors"
 ENCODER_FOLDER = ModelFolder("an encoder's folder", (PARAMETERS_FILE, ADAPTER_FILE, DESCRIPTION_FILE), EncoderError)
+
 _log = logging.getLogger(__name__)
 
 

@@ -2,5 +2,6 @@
 
 from typing import Literal
 
+LabelKind = Literal["single", "multi", "regression"]
 LongTexts = Literal["truncate", "windows"]
 Precision = Literal["auto", "float32", "bfloat16"]

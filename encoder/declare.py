@@ -64,7 +64,7 @@ class Option:
     Attributes:
         name: the field's name.
         default: `dataclasses.MISSING` if the option is required.
-        type: the type of a value, or of each value of several.
+        value_type: the type of a value, or of each value of several.
         choices: the valid values of a `Literal`; empty if others are valid too.
         several: False for one value, True for any number of values, or the number of values.
         metadata: the arguments of `option`.
@@ -72,7 +72,7 @@ class Option:
 
     name: str
     default: Any
-    type: type
+    value_type: type
     choices: tuple[str, ...]
     several: bool | int
     metadata: Mapping[str, Any]
@@ -99,7 +99,7 @@ class Option:
             return f"unknown {name} {value!r}; choose from {', '.join(self.choices)}"
         if self.metadata["kind"] != "value" and not str(value).strip():
             return f"{name} is empty; is a shell variable unset?"
-        if self.type in (int, float) and not self._is_within_bounds(value):
+        if self.value_type in (int, float) and not self._is_within_bounds(value):
             return f"{name} must {self._bounds()} {value}"
         return ""
 
@@ -139,7 +139,8 @@ def check(instance: Any, error: type[ValueError] = OptionError) -> None:
     Raises:
         OptionError, or `error`: names the first option whose value is not valid, and what is.
     """
-    for declared in options_of(type(instance)):
+    cls: type = type(instance)
+    for declared in options_of(cls):
         declared.check(getattr(instance, declared.name), declared.name, error)
 
 

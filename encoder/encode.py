@@ -13,8 +13,9 @@ import torch
 from encoder import bits as bit_packing
 from encoder.base import Base
 from encoder.bundle import Bundle
+from encoder.choices import Precision
 from encoder.forward import packed, transformer, varlen
-from encoder.forward.model import Precision, choose_device, choose_precision, load_model
+from encoder.forward.model import choose_device, choose_precision, load_model
 from encoder.memory import return_free_memory
 from encoder.prefetch import ahead, cut_chunks
 from encoder.projection import project

@@ -1,1 +1,1 @@
-"""Hold the programs: options in, one graph built and run, a report out."""
+"""The commands: each parses its options, builds and runs one graph, and prints a report."""

@@ -147,7 +147,7 @@ class _BeamParser(argparse.ArgumentParser):
         parser = cls(add_help=False, allow_abbrev=False)
         for options_class in PipelineOptions.__subclasses__():
             try:
-                options_class._add_argparse_args(parser)
+                options_class._add_argparse_args(parser)  # type: ignore[arg-type]  # a parser of its own adds nothing
             except argparse.ArgumentError:
                 continue  # the same option in two of Beam's classes
         return parser

@@ -55,7 +55,7 @@ COMMANDS = {
     "prune": Command(
         "pipelines.prune:run",
         "pipelines.options:prune_parser",
-        "remove labels of earlier heads, leftover parts and shards that are gone",
+        "remove labels of earlier heads, leftover parts, and shards that are gone",
     ),
     "train-head": Command(
         "pipelines.models.train_head:run",
@@ -95,7 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     command = argv[0] if argv and argv[0] in COMMANDS else None
-    return guard(lambda: _run(argv), f"encode-once {command}" if command else "encode-once", command)
+    name = f"encode-once {command}" if command else "encode-once"
+    shows_help = command is None or bool({"-h", "--help"} & set(argv))  # and logs nothing
+    return guard(lambda: _run(argv), name, command, logs=not shows_help)
+
+
+def parser_of(command: str) -> Parser:
+    """Make the parser of a command."""
+    return _load(COMMANDS[command].parser)()
 
 
 def parser_of(command: str) -> Parser:
@@ -136,9 +143,16 @@ def main_of(run: Callable[[Sequence[str]], Any]) -> int:
     return guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-"))
 
 
-def guard(program: Callable[[], Any], name: str, command: str | None = None) -> int:
-    """Run a program and return its exit code. An error that the user can correct becomes one line and exit code 2."""
-    _set_up_logging()
+def guard(program: Callable[[], Any], name: str, command: str | None = None, logs: bool = True) -> int:
+    """Run a program and return its exit code. An error that the user can correct becomes one line and exit code 2.
+
+    Args:
+        name: name of the program, for messages.
+        command: the command that it is, if any.
+        logs: whether to set up logging.
+    """
+    if logs:
+        _set_up_logging()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may hold characters that a terminal cannot show

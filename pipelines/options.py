@@ -52,7 +52,7 @@ class AnnotateOptions:
         metavar="PATTERN",
         kind="path",
         help="shards: files, patterns with * and **, or folders (the files directly in them, except those named _* or .*); "
-        ".txt .jsonl .csv .tsv, alone or with .gz .zst .bz2 .xz, and .parquet",
+        ".txt .jsonl .csv .tsv, alone or with .gz .zst .bz2 .xz, .parquet and .arrow",
     )
     encoder: str = option(
         "default",
@@ -85,9 +85,7 @@ class AnnotateOptions:
         default_text="that of the store; for a new store, the folder that all patterns share",
         help="folder that the paths of the shards are relative to",
     )
-    prune: bool = option(
-        False, help="afterwards, remove what prune removes: labels of earlier heads, shards that are gone"
-    )
+    prune: bool = option(False, help="afterwards, remove shards that are gone and labels of earlier heads")
     dry_run: bool = option(False, help="print what the run would do, and stop")
     progress: bool = option(True, help="show no progress bar")
     beam_args: tuple[str, ...] = ()
@@ -149,7 +147,7 @@ class PruneOptions:
 
     store: str = like(AnnotateOptions, "store", help="the store")
     input: tuple[str, ...] = like(
-        AnnotateOptions, "input", help="remove the shards that these patterns should match and whose files are gone"
+        AnnotateOptions, "input", help="remove shards that these patterns should match and whose files are gone"
     )
     input_root: str | None = like(StatusOptions, "input_root")
     yes: bool = option(False, help="remove shards even if they hold more than 20 % of the documents")
@@ -262,13 +260,13 @@ def parse_verify(argv: Sequence[str]) -> VerifyOptions:
 
 def prune_parser() -> Parser:
     """Make the parser of prune."""
+    description = (
+        "Remove from a store what is no longer needed: labels of earlier heads, leftover parts, and with --input, shards "
+        "that are gone."
+    )
     examples = (
         "encode-once prune --store my-store",
         "encode-once prune --store my-store --input 'corpus/*.jsonl.gz' --dry_run",
-    )
-    description = (
-        "Remove what nobody needs from a store: labels of earlier heads, leftover parts, and with --input, shards whose "
-        "files are gone."
     )
     parser = Parser("encode-once prune", description, examples, _BEAM_EPILOG)
     add_fields(parser, PruneOptions)

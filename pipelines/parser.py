@@ -28,7 +28,7 @@ def add_fields(container: argparse._ActionsContainer, cls: type, *names: str, **
     """
     declared = {option.name: option for option in options_of(cls)}
     for option in map(declared.__getitem__, names or declared):
-        if option.type is bool:
+        if option.value_type is bool:
             flag, constant = (option.flag, True) if not option.default else (f"no_{option.flag}", False)
             switch = {
                 "dest": option.name,
@@ -146,7 +146,7 @@ class _Store(argparse._StoreAction):
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         before = getattr(namespace, self.dest, None)
-        is_list = self.nargs == "+" and self.option.type is str and not self.option.choices
+        is_list = self.nargs == "+" and self.option.value_type is str and not self.option.choices
         if is_list and before is not None and before is not self.default:
             values = [*before, *values]
         setattr(namespace, self.dest, values)
@@ -217,9 +217,9 @@ def value_text(action: argparse.Action) -> str:
 def _converter(option: Option) -> Callable[[str], Any]:
     if option.metadata["kind"] == "local_path":
         return _local_path
-    if option.type in (int, float):
-        return _number(option.type)
-    return option.type
+    if option.value_type in (int, float):
+        return _number(option.value_type)
+    return option.value_type
 
 
 def _number(kind: type) -> Callable[[str], Any]:

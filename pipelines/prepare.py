@@ -78,6 +78,7 @@ def _prepare_labels(options: AnnotateOptions) -> Job:
 def _prepare(options: AnnotateOptions) -> Job:
     bundle = find_encoder(options.encoder, options.store)
     found_heads = find_heads(options, bundle)
+    reading = options.reading
     root = find_root(options)
     is_store = files.exists(files.join(options.store, STORE_FILE))
     shards = match_shards(options.input, root, options.reading, options.store if is_store else "")
@@ -269,7 +270,7 @@ def find_root(options: AnnotateOptions) -> str:
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
+    rules = dict(options.cut_rules)
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**options.cut_rules), root)
-    store = open_or_create_store(options.store, root, dict(options.cut_rules), made_by())
-    return dataclasses.replace(store, input_root=root)
+        return Store(options.store, CutRules(**rules), root)
+    return dataclasses.replace(open_or_create_store(options.store, root, rules, made_by()), input_root=root)

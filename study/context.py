@@ -14,7 +14,8 @@ from encoder import Bundle, Encoder
 from encoder import bits as bit_packing
 from encoder.base import find
 from encoder.bundle import hidden_size, layer_count
-from encoder.forward.model import Precision, choose_device, choose_precision
+from encoder.choices import Precision
+from encoder.forward.model import choose_device, choose_precision
 from encoder.projection import project
 from pipelines.models.labelled import read_texts, sample_balanced
 from study import tasks as task_data

@@ -1,4 +1,4 @@
-"""Define the options of reading a shard and its results: blocks, rejects and failed units.
+"""Define the results of reading a shard: blocks, rejects and failed units.
 
 This module knows no file format and no Beam. Readers produce record batches of ROW_SCHEMA, and `split_into_blocks` alone
 decides where a block ends.

@@ -18,11 +18,7 @@ MAX_TEXT_BYTES_LIMIT = 64 << 20  # keeps the longest record within Arrow's 32-bi
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """Options of reading shards. Changing one of them makes other codes: the store then holds both readings of a shard.
-
-    The default format is right unless file extensions are wrong. Set `id_field` if the data has ids: ids made of path and
-    position change when a file is rewritten.
-    """
+    """Options of reading shards. Changing one of them makes other codes: the store then holds both readings of a shard."""
 
     format: FormatName = option(
         "auto",
@@ -62,8 +58,7 @@ class ReadOptions:
     encoding: str = option(
         "utf-8",
         metavar="NAME",
-        suggestions=("utf-8", "utf-16", "latin-1", "cp1252"),
-        help="character encoding of text, JSON, CSV and TSV files, such as utf-16, latin-1 or cp1252",
+        help="character encoding of text, JSON, CSV and TSV files, for example utf-16, latin-1 or cp1252",
     )
 
     def __post_init__(self) -> None:
@@ -125,7 +120,7 @@ def _canonical_encoding(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CutRules:
-    """Rules that cut shards into units, blocks and files. Fixed when a store is created: names of files depend on them."""
+    """Rules that cut shards into units, blocks and files. Fixed when a store is created: file names depend on them."""
 
     unit_bytes: int = option(
         16 << 20,
@@ -139,7 +134,7 @@ class CutRules:
         metavar="N",
         minimum=1,
         default_text="4096 for a new store",
-        help="maximum number of rows of a block: what is encoded at a time",
+        help="maximum number of rows of a block; a killed worker loses at most one block of encoding",
     )
     block_text_bytes: int = option(
         4 << 20,
@@ -153,7 +148,7 @@ class CutRules:
         metavar="N",
         minimum=1,
         default_text="67108864 for a new store",
-        help="number of bytes of codes after which a file is closed; one file per worker is held in memory",
+        help="number of bytes of codes after which a file is closed; each worker holds one file in memory",
     )
 
     def __post_init__(self) -> None:
@@ -207,7 +202,7 @@ class EncodeOptions:
         1.0,
         metavar="SECONDS",
         minimum=0,
-        help="save each block that took at least so long to encode, so that a killed run does not encode it again",
+        help="save a block that took at least this long to encode, so that a resumed run does not encode it again",
     )
     base_id: str | None = None
     version: str = ""

@@ -6,15 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError
 
 from encoder.adapter import Adapter
 from encoder.base import EncoderError
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from encoder.choices import Precision
 
 # Where a model's layers lie. Cutting there is exact only where no norm follows the last layer: these families.
 _LAYER_LISTS = {

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from encoder.base import EncoderError
-
-Kind = Literal["single", "multi", "regression"]
+from encoder.choices import LabelKind as Kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Hold the programs that make encoders and heads."""
+"""The commands that make encoders and heads."""

@@ -1,4 +1,4 @@
-"""Train the heads that ship, from a folder of labelled tasks, and write their table into `heads/README.md`.
+"""Train the bundled heads from a folder of labelled tasks, and write the table in `heads/README.md`.
 
 python -m pipelines.models.bundled_heads --data DATA        (make heads)
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import encoder
 import heads
-from encoder.choices import Precision
+from encoder.choices import LabelKind, Precision
 from encoder.declare import OptionError, like, option
 from heads import Head
 from pipelines.cli import main_of
@@ -25,11 +25,11 @@ from transforms.options import EncodeOptions
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Say which head is made of which data."""
+    """The data of a bundled head."""
 
     task: str
     data: str
-    kind: str
+    kind: LabelKind
     labels_what: str
 
 
@@ -63,7 +63,7 @@ class BundledHeadsOptions:
 
 
 def run(argv: Sequence[str]) -> list[Head]:
-    """Train the bundled heads asked for, or all; returns all there are then."""
+    """Train the bundled heads that were asked for, or all, and return all that exist afterwards."""
     options = from_arguments(BundledHeadsOptions, _parser().parse_args(list(argv)))
     wanted = [recipe for recipe in RECIPES if not options.tasks or recipe.task in options.tasks]
     folders = {recipe.task: Path(options.data, recipe.data) for recipe in wanted}
@@ -94,7 +94,7 @@ def _parser() -> Parser:
 
 
 def _table(made: list[Head], model: encoder.Encoder) -> str:
-    """Write heads/README.md: what ships, of what data, what it is worth."""
+    """Return the text of `heads/README.md`: the bundled heads, their data and their accuracy."""
     lines = [
         "# Bundled heads",
         "",

@@ -1,4 +1,4 @@
-"""Read labelled rows from Parquet, JSON lines or CSV files: what heads are trained and encoders calibrated on."""
+"""Read labelled rows from Parquet, JSON lines or CSV files, to train heads and to calibrate encoders."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class DataError(ValueError):
-    """Say why a file of labelled rows cannot be used."""
+    """A file of labelled rows cannot be used; the message says why."""
 
 
 def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
-    """Read some columns of a file, compressed or not, as Python lists; a plain text file has one, whatever it is called.
+    """Read columns of a file, compressed or not, as Python lists. The only column of a text file has any name.
 
     Raises:
         DataError: the file is missing or unreadable, or lacks a field.
@@ -45,10 +45,10 @@ def read_columns(path: str, fields: Sequence[str]) -> list[list[Any]]:
                 return _parquet_columns(path, raw, fields)
             data = open_compressed(raw, shape.compression) if shape.compression else raw
             if data.peek(2)[:2] in UTF16_MARKS:
-                raise DataError(f"{path} is UTF-16, not UTF-8; iconv -f UTF-16 -t UTF-8 makes it so")
+                raise DataError(f"{path} is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
             if shape.kind in ("csv", "tsv"):
                 return _csv_columns(path, data, "\t" if shape.kind == "tsv" else ",", fields)
-            lines = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape")  # such texts are left out
+            lines = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape")  # such texts are skipped
             if shape.kind == "jsonl":
                 return _json_columns(path, lines, fields)
             if len(fields) > 1:
@@ -68,7 +68,7 @@ def _parquet_columns(path: str, raw: BinaryIO, fields: Sequence[str]) -> list[li
 
 
 def _csv_columns(path: str, data: BinaryIO, delimiter: str, fields: Sequence[str]) -> list[list[Any]]:
-    # Everything stays the string it is: a guessed type would turn the label 01 into 1 and true into True.
+    # All values are read as strings: an inferred type would turn the label 01 into 1 and true into True.
     as_strings = pyarrow.csv.ConvertOptions(column_types={field: pa.string() for field in fields})
     parsing = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     table = pyarrow.csv.read_csv(data, parse_options=parsing, convert_options=as_strings)
@@ -85,7 +85,7 @@ def _json_columns(path: str, lines: Iterable[str], fields: Sequence[str]) -> lis
             rows.append(json.loads(line))
         except ValueError as error:
             if number == 1 and line.lstrip().startswith("["):
-                raise ValueError("it is a JSON array, not JSON lines; jq -c '.[]' makes lines of it") from None
+                raise ValueError("it is a JSON array, not JSON lines; convert it with jq -c '.[]'") from None
             raise ValueError(f"line {number} is not JSON: {error}") from None
         if not isinstance(rows[-1], dict):
             raise ValueError(f"line {number} is not a JSON object")
@@ -102,15 +102,15 @@ def _check_fields(path: str, names: Sequence[str], fields: Sequence[str]) -> Non
 
 
 def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tuple[list[str], list[Any]]:
-    """Read texts and their labels as a head of this kind takes them.
+    """Read texts and their labels, for a head of the given kind.
 
     Labels are strings (single), lists of strings (multi; a string is split at commas) or floats (regression).
 
-    Rows without text, or with text that UTF-8 cannot hold (half an emoji, as JSON lines may), are left out, as annotate
-    would reject them, and a warning says how many.
+    Rows without text, or with text that is not valid Unicode (JSON lines may hold half an emoji), are skipped with a
+    warning, as annotate rejects them.
 
     Raises:
-        DataError: besides the file's own faults, a row with no label or one of another kind; no row with text.
+        DataError: the file cannot be read, a row has no label or one of another kind, or no row has text.
     """
     if text_field == label_field:
         raise DataError(f"{path}: field {text_field!r} cannot be both text and label")
@@ -129,17 +129,17 @@ def read_labelled(path: str, text_field: str, label_field: str, kind: str) -> tu
     if not texts:
         raise DataError(f"{path} has no row with text in field {text_field!r}")
     if left_out := len(columns[0]) - len(texts):
-        _log.warning("%s: %d of %d rows have no usable text and are left out", path, left_out, len(columns[0]))
+        _log.warning("%s: %d of %d rows have no usable text and are skipped", path, left_out, len(columns[0]))
     return texts, labels
 
 
 def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[str] | None:
-    """Return the classes of the training rows, sorted; None for regression. What cannot be fitted is said before encoding.
+    """Return the sorted classes of the training rows, None for regression, and check before encoding that they can be fitted.
 
     `splits` holds texts and labels by split, "train" and "validation" among them.
 
     Raises:
-        DataError: one class only, or no label at all; a label that validation rows have and no training row has.
+        DataError: there is one class only or no label, or validation rows have a label that no training row has.
     """
     if kind == "regression":
         return None
@@ -153,7 +153,7 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
     rows = len(splits["train"][1])
     if kind == "single" and rows >= _FEW_ROWS and len(names["train"]) > rows / 2:
         _log.warning(
-            "the %d training rows have %d classes: is --label_field another one, or --kind regression?",
+            "the %d training rows have %d classes: is --label_field another field, or --kind regression?",
             rows,
             len(names["train"]),
         )
@@ -163,11 +163,11 @@ def check_classes(splits: dict[str, tuple[list[str], list]], kind: str) -> list[
 
 
 def read_texts(path: str, text_field: str) -> list[str]:
-    """Read the texts of a file that are not empty, nor hold what UTF-8 cannot."""
+    """Read the texts of a file, except those that are empty or not valid Unicode."""
     (cells,) = read_columns(path, [text_field])
     texts = [cell for cell in cells if _is_text(cell)]
     if left_out := sum(isinstance(cell, str) and bool(cell.strip()) for cell in cells) - len(texts):
-        _log.warning("%s: %d of %d texts are not UTF-8 and are left out", path, left_out, left_out + len(texts))
+        _log.warning("%s: %d of %d texts are not UTF-8 and are skipped", path, left_out, left_out + len(texts))
     return texts
 
 
@@ -198,7 +198,7 @@ def _is_text(text: Any) -> bool:
 
 
 def _is_missing(label: Any, kind: str) -> bool:
-    """Whether a cell holds no label; an empty string of several labels says that there are none."""
+    """Whether a cell holds no label; with several labels a row, an empty string means that there are none."""
     if isinstance(label, str):
         return kind != "multi" and not label.strip()
     return label is None or (isinstance(label, float) and math.isnan(label))
@@ -211,7 +211,7 @@ def _label(label: Any, kind: str) -> Any:
         return value
     if kind == "multi":
         if isinstance(label, str):
-            if label.lstrip().startswith("["):  # a list that was written as Python prints it
+            if label.lstrip().startswith("["):  # a list as Python prints it
                 raise ValueError
             return [_name(part.strip()) for part in label.split(",") if part.strip()]
         if any(part is None for part in label):
@@ -223,7 +223,7 @@ def _label(label: Any, kind: str) -> Any:
 
 
 def _name(label: Any) -> str:
-    """Write a label as the string it is called by; UnicodeEncodeError, a ValueError, where UTF-8 cannot hold it."""
+    """Return the name of a label as a string; it raises UnicodeEncodeError, a ValueError, if it is not valid Unicode."""
     name = str(label)
     name.encode()
     return name

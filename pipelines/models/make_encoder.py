@@ -14,7 +14,7 @@ from pipelines.models.options import parse_make_encoder
 
 
 def run(argv: Sequence[str]) -> Bundle:
-    """Make a bundle, write its folder, return it."""
+    """Make a bundle, write its folder, and return it."""
     options = parse_make_encoder(argv)
     ENCODER_FOLDER.check_free(Path(options.output))
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)

@@ -6,16 +6,14 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from encoder.choices import Precision
+from encoder.choices import LabelKind, Precision
 from encoder.declare import OptionError, check, like, option
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
 from pipelines.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import EncodeOptions, ReadOptions
 
-Kind = Literal["single", "multi", "regression"]
 _FIELDS = ("text_field", "label_field")
 _DEVICE = ("device", "precision")
 
@@ -39,7 +37,7 @@ class TrainHeadOptions:
     )
     text_field: str = like(ReadOptions, "text_field", default="text", help="field or column that holds the text")
     label_field: str = option("label", metavar="NAME", help="field or column that holds the label")
-    kind: Kind = option(
+    kind: LabelKind = option(
         "single", help="kind of the labels: one class per row, several classes per row, or a number per row"
     )
     encoder: str = option(
@@ -94,7 +92,7 @@ class ZeroShotOptions:
         kind="local_path",
         help="labelled rows on which the head is evaluated; nothing is fitted to them",
     )
-    text_field: str = like(ReadOptions, "text_field", default="text", help="field or column that holds the text")
+    text_field: str = like(TrainHeadOptions, "text_field")
     label_field: str = like(TrainHeadOptions, "label_field")
     encoder: str = like(TrainHeadOptions, "encoder")
     device: str = like(EncodeOptions, "device")
@@ -130,7 +128,7 @@ class MakeEncoderOptions:
         minimum=0,
         help="number of texts to which the thresholds are fitted, sampled evenly from the files",
     )
-    text_field: str = like(ReadOptions, "text_field", default="text", help="field or column that holds the text")
+    text_field: str = like(TrainHeadOptions, "text_field")
     source: str = option("", metavar="TEXT", help="where the calibration texts come from, for the bundle's description")
     device: str = like(EncodeOptions, "device")
     seed: int = option(0, metavar="N", minimum=0, help="seed of the sample and of the rotation")
@@ -154,7 +152,7 @@ class TrainEncoderOptions:
     unlabelled: tuple[str, ...] = option(
         (), metavar="FILE", kind="local_path", help="files of texts for the regularisation and the thresholds"
     )
-    text_field: str = like(ReadOptions, "text_field", default="text", help="field or column that holds the text")
+    text_field: str = like(TrainHeadOptions, "text_field")
     label_field: str = like(TrainHeadOptions, "label_field")
     calibrate_rows: int = like(
         MakeEncoderOptions,

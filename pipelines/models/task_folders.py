@@ -1,4 +1,4 @@
-"""Read folders of labelled tasks: `info.json`, `train.parquet`, `validation.parquet`; a test split is left alone."""
+"""Read folders of labelled tasks: `info.json`, `train.parquet`, `validation.parquet`. A test split is never read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from encoder.choices import LabelKind
 from encoder.training.tasks import Rows, Task
-from heads.calibrate import Kind
 from heads.errors import HeadError
 from heads.labels import to_targets
 from pipelines.models.labelled import DataError, check_classes, read_columns, read_labelled
@@ -19,14 +19,14 @@ from pipelines.models.labelled import DataError, check_classes, read_columns, re
 SPLITS = ("train", "validation")
 _FEW_VALUES = 20
 _log = logging.getLogger(__name__)
-_KINDS: dict[str, Kind] = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
+_KINDS: dict[str, LabelKind] = {"single": "single", "multi": "multi", "multilabel": "multi", "regression": "regression"}
 
 
 def find_folders(names: Sequence[str]) -> list[Path]:
-    """Check that task folders are there, whole, and each named once; a task is called what its folder is called.
+    """Check that task folders exist, are complete, and are named once each. The name of a folder is the name of its task.
 
     Raises:
-        DataError: names the first folder that cannot be used, and why.
+        DataError: a folder cannot be used; the message names it and says why.
     """
     folders: dict[str, Path] = {}
     for name in names:
@@ -51,13 +51,13 @@ def find_folders(names: Sequence[str]) -> list[Path]:
 
 
 def read_task(folder: Path, text_field: str = "text", label_field: str = "label") -> Task:
-    """Read one task: its kind and classes by `info.json`, or by its labels where that does not say.
+    """Read one task. Its kind and classes are those in `info.json`, or are inferred from the labels.
 
-    Rows without text are left out with a warning, as annotate rejects them.
+    Rows without text are skipped with a warning, as annotate rejects them.
 
     Raises:
-        DataError: a split that cannot be read, a label that `info.json` does not list or that only validation rows have,
-            one class only.
+        DataError: a split cannot be read, `info.json` does not list a label, only validation rows have a label, or there
+            is one class only.
     """
     kind, listed = read_info(folder, label_field)
     splits = {s: read_labelled(str(folder / f"{s}.parquet"), text_field, label_field, kind) for s in SPLITS}
@@ -65,19 +65,19 @@ def read_task(folder: Path, text_field: str = "text", label_field: str = "label"
         for split, (_, labels) in splits.items():
             _check_listed(folder, split, labels, listed, kind)
     try:
-        classes = check_classes(splits, kind)
-        classes = () if kind == "regression" else tuple(listed or classes)
+        found = check_classes(splits, kind)
+        classes = () if kind == "regression" else tuple(listed or found or ())
         rows = {s: Rows(texts, to_targets(labels, kind, classes).values) for s, (texts, labels) in splits.items()}
     except (DataError, HeadError) as error:
         raise DataError(f"task {folder.name}: {error}") from None
     return Task(folder.name, kind, classes, rows["train"], rows["validation"])
 
 
-def read_info(folder: Path, label_field: str = "label") -> tuple[Kind, list[str]]:
-    """Read `info.json`: a task's kind, guessed from its training labels where it is not said, and the labels listed.
+def read_info(folder: Path, label_field: str = "label") -> tuple[LabelKind, list[str]]:
+    """Read `info.json`: the kind of the task, inferred from its training labels if it is missing, and the listed labels.
 
     Raises:
-        DataError: it cannot be read, is of no known kind, or lists a label twice.
+        DataError: it cannot be read, has an unknown kind, or lists a label twice.
     """
     try:
         info = json.loads((folder / "info.json").read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def read_info(folder: Path, label_field: str = "label") -> tuple[Kind, list[str]
     return _KINDS[kind] if kind else _guess_kind(folder / "train.parquet", label_field, bool(listed)), listed
 
 
-def _guess_kind(path: Path, label_field: str, has_classes: bool) -> Kind:
+def _guess_kind(path: Path, label_field: str, has_classes: bool) -> LabelKind:
     (labels,) = read_columns(str(path), [label_field])
     first: Any = next((label for label in labels if label is not None), None)
     if isinstance(first, (list, tuple, np.ndarray)):
@@ -103,7 +103,7 @@ def _guess_kind(path: Path, label_field: str, has_classes: bool) -> Kind:
     values = set(labels) - {None}
     if len(values) <= _FEW_VALUES and all(float(value).is_integer() for value in values):
         _log.warning(
-            "%s: %d whole numbers are taken for a regression; if they are classes, name them under labels in info.json",
+            "%s: %d distinct whole numbers are read as a regression; if they are classes, list them under labels in info.json",
             path.parent.name,
             len(values),
         )

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Bundle:
-    """Train a bundle, write its folder, return it."""
+    """Train a bundle, write its folder, and return it."""
     options = parse_train_encoder(argv)
     training = options.training
     output = Path(options.output).resolve()
@@ -77,7 +77,7 @@ def _source(tasks: list[Task], unlabelled: Sequence[str]) -> str:
 
 def _print(progress: Progress) -> None:
     if not progress.losses:
-        print(f"going on from the checkpoint of step {progress.step}/{progress.steps}", flush=True)
+        print(f"continuing from the checkpoint of step {progress.step}/{progress.steps}", flush=True)
         return
     left = f"{progress.seconds_per_step:.2f} s a step, {progress.seconds_left / 60:.0f} min left"
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())

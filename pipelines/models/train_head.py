@@ -14,6 +14,7 @@ import numpy as np
 import encoder
 import heads
 from encoder import bits as bit_packing
+from encoder.choices import LabelKind
 from heads import Head
 from heads.score import one_thread
 from pipelines.cli import main_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def features_and_codes(model: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the thresholds cut, (n, bits) float32, and the codes cut from it, (n, bits // 8) uint8."""
+    """Return features, (n, bits) float32, and the codes that the thresholds make of them, (n, bits // 8) uint8."""
     features = model.features(texts)
     return features, bit_packing.pack(features > model.bundle.thresholds)
 
@@ -34,16 +35,16 @@ def features_and_codes(model: Encoder, texts: list[str]) -> tuple[np.ndarray, np
 def train_head(
     model: Encoder,
     task: str,
-    kind: str,
+    kind: LabelKind,
     splits: dict[str, tuple[list[str], list]],
     source: dict[str, str],
     classes: Sequence[str] | None = None,
 ) -> tuple[Head, str]:
-    """Fit a head on the bits, and the same model on the float features beside it.
+    """Fit a head to the bits, and the same model to the float features for comparison.
 
     Args:
-        splits: texts and labels of "train", "validation", and "test" where there is one; the last one there is measured.
-        source: what the rows are and where they are from, for the head's description.
+        splits: texts and labels of "train", "validation", and "test" if there is one; the last of them is evaluated.
+        source: what the rows are and where they come from, for the description of the head.
         classes: the order of the classes; default: sorted.
 
     Returns:
@@ -54,8 +55,7 @@ def train_head(
     encoded = {split: features_and_codes(model, texts) for split, (texts, _) in splits.items()}
     features = {split: pair[0] for split, pair in encoded.items()}
     codes = {split: pair[1] for split, pair in encoded.items()}
-    shared = {"kind": kind, "classes": classes}
-    with one_thread():  # sums in another order would make another head of the same data
+    with one_thread():  # sums in another order would make another head from the same data
         head = heads.fit(
             codes["train"],
             labels["train"],
@@ -64,13 +64,15 @@ def train_head(
             encoder_fingerprint=model.fingerprint,
             source=source,
             created_by={"program": "encode-once train-head", "encoder": model.bundle.name},
-            **shared,
+            kind=kind,
+            classes=classes,
         )
         on_floats = heads.fit_features(
             features["train"],
             labels["train"],
             validation=(features["validation"], labels["validation"]),
-            **shared,
+            kind=kind,
+            classes=classes,
         )
     bit_figures = heads.evaluate.evaluate(head, codes[measured], labels[measured])
     float_figures = heads.evaluate.evaluate(on_floats, features[measured], labels[measured])
@@ -81,7 +83,7 @@ def train_head(
 
 
 def run(argv: Sequence[str]) -> Head:
-    """Train one head from files, write its folder, print its report, return it."""
+    """Train a head from files, write its folder, print its report, and return it."""
     options = parse_train_head(argv)
     heads.check_new(options.name, options.output)
     given = {
@@ -90,12 +92,12 @@ def run(argv: Sequence[str]) -> Head:
     for name in ("validation", "test"):
         if given.get(name) == given["train"]:
             raise OptionError(
-                f"--train and --{name} are one file: what a head is fitted on says nothing of what it is worth"
+                f"--train and --{name} are one file: the rows that a head is fitted to do not show its accuracy"
             )
     if given.get("test") == given["validation"]:
         raise OptionError(
-            "--validation and --test are one file, but validation rows choose the head's strength; leave --test out, and the "
-            "figures are of the validation rows and say so"
+            "--validation and --test are one file, but validation rows choose the regularisation; without --test the figures "
+            "are those of the validation rows, and the report says so"
         )
     splits = {
         split: read_labelled(path, options.text_field, options.label_field, options.kind)

@@ -20,14 +20,14 @@ _log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Head:
-    """Make one head, write its folder, print what it is made of and, where rows are given, what it is worth."""
+    """Make a head, write its folder, print how it was made and, if there are test rows, its accuracy."""
     options = parse_zero_shot(argv)
     labels = options.label_names
     described = _read_descriptions(options.descriptions, labels) if options.descriptions else {}
     heads.check_new(options.task, options.output)
     measured = read_labelled(options.test, options.text_field, options.label_field, "single") if options.test else None
     if measured and (unknown := sorted(set(measured[1]) - set(labels))):
-        _log.warning("%s has labels that are not among --labels: %s", options.test, ", ".join(unknown))
+        _log.warning("%s has labels that --labels does not list: %s", options.test, ", ".join(unknown))
     texts = sample_texts(options.unlabelled, options.text_field, options.unlabelled_rows, seed=0)
     if options.unlabelled:
         zero_shot.check_unlabelled(len(texts))
@@ -52,27 +52,27 @@ def run(argv: Sequence[str]) -> Head:
     on = (
         f"and {len(texts)} texts without labels"
         if options.unlabelled
-        else "alone; --unlabelled texts mostly make it better"
+        else "alone; --unlabelled texts improve most heads"
     )
     print(
         f"zero-shot head {head.task} ({head.fingerprint[:12]}) for encoder {model.fingerprint[:12]}, made of "
-        f"{sum(map(len, prompts))} prompts {on}\nits scores are not calibrated; written to {options.output}"
+        f"{sum(map(len, prompts))} prompts {on}\nthe scores are not calibrated; written to {options.output}"
     )
     return head
 
 
 def _read_descriptions(path: str, labels: list[str]) -> dict[str, list[str]]:
-    """Read a JSON object of a text, or a list of texts, by label."""
+    """Read a JSON object that maps labels to a text or a list of texts."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a JSON object: a description, or a list of them, by label")
+        raise DataError(f"{path} must hold a JSON object that maps labels to a description or a list of descriptions")
     described = {label: [texts] if isinstance(texts, str) else texts for label, texts in content.items()}
     for label, texts in described.items():
         if label not in labels:
-            raise DataError(f"{path} describes {label!r}, which is not among --labels {','.join(labels)}")
+            raise DataError(f"{path} describes {label!r}, which --labels does not list: {','.join(labels)}")
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise DataError(f"{path}: the description of {label!r} must be a text or a list of texts")
     return described

@@ -150,7 +150,7 @@ def test_labels_are_stripped_and_lists_that_python_printed_are_refused(tmp_path)
 def test_a_class_a_row_is_told(caplog, classes, told):
     rows = (["x"] * 40, [str(i % classes) for i in range(40)])
     check_classes({"train": rows, "validation": rows}, "single")
-    assert ("is --label_field another one" in caplog.text) == told
+    assert ("is --label_field another field" in caplog.text) == told
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:

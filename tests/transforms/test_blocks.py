@@ -14,7 +14,7 @@ from transforms.options import ReadOptions
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"format": "xml"}, "unknown format 'xml'; choose from auto, text, jsonl, csv, tsv, parquet"),
+        ({"format": "xml"}, "unknown format 'xml'; choose from auto, text, jsonl, csv, tsv, parquet, arrow"),
         ({"text_field": ""}, "text_field is empty"),
         ({"id_field": ""}, "id_field is empty"),
         ({"id_field": "text"}, "id_field and text_field are both 'text'"),

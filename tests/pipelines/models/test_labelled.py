@@ -59,7 +59,7 @@ def test_columns_nobody_asked_for_are_not_looked_at(tmp_path):
 def test_half_an_emoji_is_left_out_as_annotate_leaves_it_out(tmp_path, caplog):
     (tmp_path / "rows.jsonl").write_text('{"text": "good \\ud83d", "label": "x"}\n{"text": "b", "label": "y"}\n')
     assert read_labelled(str(tmp_path / "rows.jsonl"), "text", "label", "single") == (["b"], ["y"])
-    assert "1 of 2 rows have no usable text and are left out" in caplog.text
+    assert "1 of 2 rows have no usable text and are skipped" in caplog.text
     assert read_texts(str(tmp_path / "rows.jsonl"), "text") == ["b"]
 
 
@@ -67,7 +67,7 @@ def test_texts_that_are_not_utf8_are_left_out(tmp_path, caplog):
     (tmp_path / "texts.txt").write_bytes(b"one\ncaf\xe9\n\ntwo\n")
     (tmp_path / "texts.jsonl").write_bytes(b'{"text": "caf\xe9"}\n{"text": "two"}\n{"text": null}\n')
     assert read_texts(str(tmp_path / "texts.txt"), "text") == ["one", "two"]
-    assert "texts.txt: 1 of 3 texts are not UTF-8 and are left out" in caplog.text
+    assert "texts.txt: 1 of 3 texts are not UTF-8 and are skipped" in caplog.text
     assert read_texts(str(tmp_path / "texts.jsonl"), "text") == ["two"]
 
 

@@ -15,7 +15,7 @@ def test_rows_without_text_are_left_out_with_a_warning(tasks, tmp_path, caplog):
     task = read_task(tmp_path / "held")
     assert task.train.texts == ["good film", "dull"]
     assert task.train.targets.tolist() == [1, 0]
-    assert "2 of 4 rows have no usable text and are left out" in caplog.text
+    assert "2 of 4 rows have no usable text and are skipped" in caplog.text
 
 
 def test_kinds_are_those_of_the_labels_where_the_description_does_not_say(tasks, tmp_path):

@@ -269,4 +269,4 @@ def test_a_checkpoint_of_another_command_is_refused(tasks, tiny_base, tmp_path, 
     assert "the same command continues from there" in capsys.readouterr().err
     assert "with other rows or options, at step 2" in refused(capsys, [*arguments, "--steps", "7"])
     train_encoder.run(arguments)
-    assert "\ngoing on from the checkpoint of step 2/" in capsys.readouterr().out
+    assert "\ncontinuing from the checkpoint of step 2/" in capsys.readouterr().out

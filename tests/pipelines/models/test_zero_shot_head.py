@@ -37,7 +37,7 @@ def test_a_head_made_of_names_labels_a_corpus(tiny_bundle, texts, tmp_path, caps
 
 def test_without_texts_it_says_what_would_help(tiny_bundle, tmp_path, capsys):
     zero_shot_head.run(arguments(tiny_bundle, tmp_path / "h"))
-    assert "alone; --unlabelled texts mostly make it better" in capsys.readouterr().out
+    assert "alone; --unlabelled texts improve most heads" in capsys.readouterr().out
 
 
 def test_descriptions_take_the_place_of_names_and_rows_measure(tiny_bundle, tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_what_makes_no_head_is_told_in_one_line(tiny_bundle, tmp_path, capsys, m
     ("content", "message"),
     [
         ("[1]", "must hold a JSON object"),
-        ('{"other": "x"}', "describes 'other', which is not among --labels good film,bad film"),
+        ('{"other": "x"}', "describes 'other', which --labels does not list: good film,bad film"),
         ('{"good film": []}', "the description of 'good film' must be a text or a list of texts"),
         ("{", "cannot be read"),
     ],
