@@ -105,11 +105,6 @@ def parser_of(command: str) -> Parser:
     return _load(COMMANDS[command].parser)()
 
 
-def parser_of(command: str) -> Parser:
-    """Make the parser of a command."""
-    return _load(COMMANDS[command].parser)()
-
-
 def _run(argv: list[str]) -> Any:
     if argv and argv[0] == "help" and argv[1:]:
         argv = [argv[1], "--help"]

@@ -78,7 +78,6 @@ def _prepare_labels(options: AnnotateOptions) -> Job:
 def _prepare(options: AnnotateOptions) -> Job:
     bundle = find_encoder(options.encoder, options.store)
     found_heads = find_heads(options, bundle)
-    reading = options.reading
     root = find_root(options)
     is_store = files.exists(files.join(options.store, STORE_FILE))
     shards = match_shards(options.input, root, options.reading, options.store if is_store else "")

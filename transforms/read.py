@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from transforms.blocks import BlockLimits, TextBlock, UnitError
 from transforms.filesystem import files
-from transforms.options import CutRules
+from transforms.options import CutRules, ReadOptions
 from transforms.readers.formats import detect
 from transforms.readers.records import read_blocks
 from transforms.store import Store

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -163,7 +163,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     )
 
 
-def open_or_create_store(root: str, input_root: str, rules: dict[str, int | None], made_by: str) -> Store:
+def open_or_create_store(root: str, input_root: str, rules: Mapping[str, int | None], made_by: str) -> Store:
     """Open a store, or make it with the cutting rules asked for (None: the default).
 
     Raises:
