@@ -11,8 +11,9 @@ SHARE  ?= 0.05
 PARTS  ?= all
 STUDY  ?= build/study
 STEPS  ?= all
-# A file's tests stay in one process, which makes their fixtures once.
-PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
+# A file's tests stay in one process, which makes their fixtures once. Files are taken in order, the short ones of transforms
+# last: by default those of the fewest tests come last, which here take longest.
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
 .PHONY: help install demo test test-fast lint map docs bench study encoder heads clean

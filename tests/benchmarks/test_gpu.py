@@ -36,6 +36,7 @@ def made(request, tmp_path_factory):
     return shape, folder, words, tokenizer
 
 
+@pytest.mark.slow
 def test_a_machine_with_torch_and_transformers_alone_runs_it(tmp_path):
     options = ["--device", "cpu", "--quick", "--cases", "roberta-large-corpus", "--output", str(tmp_path / "lines")]
     ended = child.run([sys.executable, "-c", WITHOUT, *options], {"OMP_NUM_THREADS": "1"})

@@ -129,6 +129,7 @@ def test_child_that_fails_says_so():
         child.run([sys.executable, "-c", "raise SystemExit(3)"])
 
 
+@pytest.mark.slow
 def test_label_and_its_kernel_run_at_tiny_sizes(tmp_path):
     optional("sklearn")
     printed = child.run([sys.executable, "-m", "benchmarks.kernel", "64", "1"], label.ONE_THREAD).printed

@@ -82,6 +82,7 @@ def test_whatever_a_reader_throws_fails_its_unit_alone(annotate_tiny, tmp_path, 
     assert summary.documents == 280
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bundle, number, code):
     import time
@@ -105,6 +106,7 @@ def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bun
     assert "annotate: interrupted" in record.with_name("report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written(annotate_tiny, tmp_path, monkeypatch):
     from transforms.filesystem import files
 

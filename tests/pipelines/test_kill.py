@@ -51,6 +51,7 @@ def blocks(store: Path) -> int:
     return sum(name.rows_read for name in names) // 20 + sum(1 for _ in (store / "parts").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_killed_runs_resume_to_an_identical_store(corpus, undisturbed, tiny_bundle, tiny_heads):
     rng = random.Random(0)
     store = corpus / "killed"
@@ -83,6 +84,7 @@ def test_killed_runs_resume_to_an_identical_store(corpus, undisturbed, tiny_bund
     assert verify.run(["--store", str(store), "--input", f"{corpus}/in"]).problems == ()
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_store_at_once_end_in_the_same_store(corpus, undisturbed, tiny_bundle, tiny_heads):
     pair = [
         subprocess.Popen(
@@ -99,6 +101,7 @@ def test_two_runs_on_one_store_at_once_end_in_the_same_store(corpus, undisturbed
     assert verify.run(["--store", f"{corpus}/shared"]).problems == ()
 
 
+@pytest.mark.slow
 def test_a_live_runs_temporary_files_are_left_alone(corpus, undisturbed, tiny_bundle, tmp_path):
     from pipelines.runs import Run, clean_dead_runs
     from transforms.store import open_or_create_store

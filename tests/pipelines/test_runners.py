@@ -49,6 +49,7 @@ def job_server():
     server.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runner",
     [

@@ -14,6 +14,7 @@ def arguments(tiny_data, tiny_base, tmp_path) -> list[str]:
     return [*places, "--tasks", "sst2", "trec", "--quick", "--base", str(tiny_base), "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_a_step_that_is_kept_stands_as_it_was_and_the_page_says_so(arguments, tmp_path, monkeypatch):
     first = study.run([*arguments, "--steps", "frozen", "--shots", "4"])
     monkeypatch.setitem(steps.STEPS, "frozen", ("nowhere", "run", "may not be run again"))

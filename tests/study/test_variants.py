@@ -19,6 +19,7 @@ def study(tiny_settings) -> Study:
     return Study(dataclasses.replace(tiny_settings, tasks=("sst2", "trec"), seeds=(0,)))
 
 
+@pytest.mark.slow
 def test_a_learned_projection_is_measured_as_bits_and_before_the_threshold(study):
     study.settings = dataclasses.replace(study.settings, sizes=(8, 64), learned_sizes=(16, 32), rival_seeds=(0, 1))
     records = size.run_trained(study)["records"]
@@ -37,6 +38,7 @@ def test_a_learned_projection_is_measured_as_bits_and_before_the_threshold(study
     assert {record["seed"] for record in select(records, method="float32")} == {0}  # other codes: the first seed alone
 
 
+@pytest.mark.slow
 def test_poolings_that_do_best_frozen_are_trained_so(study):
     study.settings = dataclasses.replace(study.settings, trained_poolings=1)
     records = pooling.run_trained(study)["records"]

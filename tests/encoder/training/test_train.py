@@ -48,6 +48,7 @@ def test_training_leaves_the_random_state_of_the_process_alone(tiny_base):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_what_its_frozen_bits_cannot_tell(tiny_base):
     task = make_task(train=600, validation=200)
     losses = []
@@ -62,6 +63,7 @@ def test_an_encoder_learns_what_its_frozen_bits_cannot_tell(tiny_base):
     assert bundle.training["best_step"] in [entry["step"] for entry in history]
 
 
+@pytest.mark.slow
 def test_keeping_holds_the_similarities_of_the_base(tiny_base):
     texts = random_texts(200, seed=9)
     base = encoder.load(quick(tiny_base, average=1e-6), "cpu", "float32").features(texts)
@@ -90,6 +92,7 @@ def test_the_decoder_is_thrown_away(tiny_base):
     assert all(name.startswith("encoder.layer.") for name in whole.adapter.tensors)
 
 
+@pytest.mark.slow
 def test_rebuilding_brings_the_base_models_last_layer_into_the_bits(tiny_base):
     def left_over(weight: float) -> float:
         """Of the last 30 steps, the decoder learning as fast with any weight (Adam)."""

@@ -101,6 +101,7 @@ def test_unlabelled_texts_take_part(tasks, tiny_base, tmp_path):
     assert made.training["unlabelled_texts"] == 80
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_identical_bundle(tasks, tiny_base, tmp_path):
     more = ["--steps", "40", "--checkpoint_steps", "3", "--eval_steps", "10"]
     arguments = {place: command(tasks, tiny_base, tmp_path / place / "mine", *more) for place in ("quiet", "killed")}
