@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
 
 from encoder.base import EncoderError
 
-AdapterKind = Literal["lora", "full"]
 MOST_LEARNING_RATE = 1e30  # float32 holds a step of it
 
 
@@ -20,25 +18,18 @@ class TrainOptions:
     `steps`, a small `learning_rate`). The defaults are what did best of what was measured (docs/training.md).
 
     Attributes:
-        adapter: "full" moves all parameters of the trained layers; "lora" learns low-rank products beside the weights of
-            linear layers. Embeddings never move.
-        rank: of the low-rank products, 16 where nothing is asked for. With "full" each matrix's difference is cut to this rank
-            after training, 128 where nothing is asked for (of all-MiniLM-L6-v2's matrices that keeps 93 % of the squared
-            differences in half the bytes); the width of the model and more keeps all.
-        train_layers: so many layers move, counted down from the highest that is pooled; None: down to the lowest pooled.
-            Fewer train faster and forget less: what the layers below give is what it was.
-        average: share of the way from the base's weights to the trained ones that is kept, 1 for all of it. Less forgets
-            less and takes more from the training tasks (WiSE-FT).
+        rank: each matrix's difference to the base model is reduced to this rank after training. 128 keeps 93 % of the squared
+            differences of all-MiniLM-L6-v2 in half the bytes; the width of the model and more keeps all.
+        train_layers: so many layers move, with all their parameters, counted down from the highest that is pooled; None: down
+            to the lowest pooled.
+            Fewer train faster and forget less: what the layers below give is what it was. Embeddings never move.
         keep: weight of the term that holds the base model's similarities between texts; 0 leaves it out. This term, `rebuild`
             and a task's loss are 1 where nothing is known, so 0.3 to 3 is the range to try.
         rebuild: weight of the term that lets a linear decoder of the bits rebuild the features of the base model's highest
             pooled layer; 0 leaves it out.
         unlabelled_share: of a batch's texts, where there are unlabelled ones; they serve `keep` and `rebuild` alone.
-        bit_dropout: share of a code's bits that training heads do not see, so that no bit is needed.
         sampling_power: tasks are drawn by their size to this power: 0 all alike, 1 by size, 0.5 in between.
-        steps: batches after the heads' own.
-        head_steps: batches on which only the training heads learn, the encoder as it is. They start from where they fit
-            its bits, so none are needed.
+        steps: batches in all. Training heads start where they fit the bits of the encoder as it is.
         batch_texts: texts a step. `keep` compares texts with each other: at least 32 for it.
         batch_tokens: padded tokens of one forward and backward pass; a larger batch is passed in several, of as many texts
             each. It bounds memory; `keep` compares the texts of one pass, so with it a pass must hold 16 of `train_tokens`.
@@ -58,17 +49,13 @@ class TrainOptions:
         seed: of everything that is drawn.
     """
 
-    adapter: AdapterKind = "full"
-    rank: int | None = None
+    rank: int = 128
     train_layers: int | None = None
-    average: float = 1.0
     keep: float = 0.6
     rebuild: float = 0.6
     unlabelled_share: float = 0.15
-    bit_dropout: float = 0.0
     sampling_power: float = 0.0
     steps: int = 1000
-    head_steps: int = 0
     batch_texts: int = 32
     batch_tokens: int = 8192
     train_tokens: int = 128
@@ -85,15 +72,11 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.adapter not in get_args(AdapterKind):
-            raise EncoderError(f"unknown adapter {self.adapter!r}; choose from {', '.join(get_args(AdapterKind))}")
-        for name in ("average", "unlabelled_share", "bit_dropout", "warmup_share", "dropout"):
-            value, below = getattr(self, name), name in ("unlabelled_share", "bit_dropout", "dropout")
+        for name in ("unlabelled_share", "warmup_share", "dropout"):
+            value, below = getattr(self, name), name in ("unlabelled_share", "dropout")
             if not 0 <= value <= 1 or (below and value == 1):
                 raise EncoderError(f"{name} must be at least 0 and {'below' if below else 'at most'} 1, not {value}")
-        if self.average == 0:
-            raise EncoderError("average 0 would throw away all that is learned; make-encoder makes that encoder")
-        for name in ("keep", "rebuild", "sampling_power", "head_steps", "weight_decay", "patience", "seed"):
+        for name in ("keep", "rebuild", "sampling_power", "weight_decay", "patience", "seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EncoderError(f"{name} must not be negative, but is {getattr(self, name)}")
         for name in ("steps", "eval_steps", "eval_rows", "checkpoint_steps", "batch_tokens"):
@@ -111,21 +94,8 @@ class TrainOptions:
         if self.seed >= 2**63:
             raise EncoderError(f"seed must be below 2**63, not {self.seed}")
 
-    @property
-    def kept_rank(self) -> int:
-        """Return the rank, by the kind of adapter where none was asked for."""
-        return self.rank or {"lora": 16, "full": 128}[self.adapter]
-
-    @property
-    def all_steps(self) -> int:
-        """Return the number of batches in all."""
-        return self.head_steps + self.steps
-
     def rate(self, step: int) -> float:
-        """Return what the encoder's learning rate is multiplied with at `step`, counted from 0 over all batches."""
-        if step < self.head_steps:
-            return 0.0
-        step -= self.head_steps
+        """Return the factor of the learning rates at `step`, counted from 0: it rises, then falls to zero in a line."""
         warmup = round(self.warmup_share * self.steps)
         if step < warmup:
             return (step + 1) / (warmup + 1)

@@ -12,7 +12,6 @@ from pipelines.options import Parser, add_shared, count, local_path
 
 # field of TrainOptions: (type, metavar, help)
 _NOT_FORGETTING = {
-    "average": (float, "A", "share of the way from the base's weights to the trained ones that is kept"),
     "keep": (float, "W", "weight of keeping the base model's similarities between texts; 0: leave it out"),
     "rebuild": (
         float,
@@ -20,17 +19,11 @@ _NOT_FORGETTING = {
         "weight of rebuilding the base model's highest pooled layer from the bits; 0: leave it out",
     ),
     "train_layers": (int, "K", "the highest K layers up to the pooling move; default: down to the lowest pooled"),
-    "rank": (
-        int,
-        "R",
-        "of lora's products (default: 16), or that full's differences are cut to at the end (default: 128)",
-    ),
-    "bit_dropout": (float, "SHARE", "share of the bits that training heads do not see"),
+    "rank": (int, "R", "rank that the differences of the weights are reduced to at the end"),
     "unlabelled_share": (float, "SHARE", "of a batch, where there are --unlabelled texts"),
 }
 _STEPS = {
-    "steps": (int, "N", "batches on which the encoder learns"),
-    "head_steps": (int, "N", "batches before them, on which only the training heads learn; they start fitted"),
+    "steps": (int, "N", "training batches"),
     "batch_texts": (int, "N", "texts a batch"),
     "batch_tokens": (
         int,
@@ -99,17 +92,11 @@ def parse_train_encoder(argv: Sequence[str]) -> tuple[argparse.Namespace, TrainO
     add_bundle_arguments(parser.add_argument_group("encoder"))
     parser.set_defaults(layers=[-3, -2, -1])  # keep more as bits than the last alone
     not_forgetting = parser.add_argument_group("what moves, and not forgetting")
-    not_forgetting.add_argument(
-        "--adapter",
-        choices=("lora", "full"),
-        default=TrainOptions.adapter,
-        help="full: all weights of layers that move; lora: low-rank products",
-    )
     _add(not_forgetting, _NOT_FORGETTING)
     _add(parser.add_argument_group("training"), _STEPS)
     add_shared(parser.add_argument_group("running"), "device", "precision")
     known = parser.parse_args(list(argv))
-    names = ["adapter", *_NOT_FORGETTING, *_STEPS]
+    names = [*_NOT_FORGETTING, *_STEPS]
     return known, TrainOptions(**{name: getattr(known, name) for name in names})
 
 
