@@ -95,11 +95,11 @@ def test_an_adapter_changes_the_fingerprint_and_how_it_was_trained_does_not(adap
     assert dataclasses.replace(adapted, training={}).fingerprint == adapted.fingerprint
 
 
-def test_only_a_bundle_with_an_adapter_has_the_format_that_older_programs_refuse(adapted, tiny_bundle, tmp_path):
-    assert json.loads(adapted.files()["encoder.json"])["format_version"] == 2
+def test_bundles_with_and_without_an_adapter_have_one_format(adapted, tiny_bundle, tmp_path):
+    assert json.loads(adapted.files()["encoder.json"])["format_version"] == 3
     plain = encoder.describe(str(tiny_bundle))
     assert plain.files() == {p.name: p.read_bytes() for p in tiny_bundle.iterdir()}
-    assert json.loads(plain.files()["encoder.json"])["format_version"] == 1
+    assert json.loads(plain.files()["encoder.json"])["format_version"] == 3
     assert "training" not in json.loads(plain.files()["encoder.json"])
 
 
