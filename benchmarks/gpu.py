@@ -31,7 +31,8 @@ from benchmarks.roofline import model_flops, plain_products, product_flops
 from encoder import Pooling, bits
 from encoder.bundle import Bundle
 from encoder.encode import CHUNK_BATCHES
-from encoder.prefetch import ahead, cut_chunks
+from encoder.forward.padded import PaddedRunner
+from encoder.prefetch import prefetch, split_into_chunks
 from encoder.tokenize import Tokenizer
 
 OURS = "encode-once"
@@ -105,7 +106,7 @@ def run(name: str, options: argparse.Namespace, folder: Path) -> Report:
     peak_mb = torch.cuda.max_memory_allocated(ours.device) >> 20 if ours.device.type == "cuda" else None
 
     tokenizer = Tokenizer(folder, MOST_TOKENS, "", "truncate", 0)
-    chunks = cut_chunks(texts, CHUNK_BATCHES * ours.batch_tokens, MOST_TOKENS)
+    chunks = split_into_chunks(texts, CHUNK_BATCHES * ours.batch_tokens, MOST_TOKENS)
     products = in_thread(lambda: plain_products(ours.batch_tokens, shape.width, shape.inner, ours.dtype, ours.device))
     tune, batch_sizes = texts[: max(64, documents // 16)], (8, 16) if options.quick else BATCH_SIZES
     encode, note = best_rival(folder, ours.device, MOST_TOKENS, tune, batch_sizes)
@@ -114,7 +115,7 @@ def run(name: str, options: argparse.Namespace, folder: Path) -> Report:
             Contender(OURS, lambda: ours.encode(texts), lambda: ours.encode(tune), _note(ours)),
             Contender(RIVAL, lambda: encode(texts), lambda: encode(tune), note),
             Contender(
-                TOKENISING, lambda: [None for _ in ahead(lambda chunk: tokenizer([texts[i] for i in chunk]), chunks)]
+                TOKENISING, lambda: [None for _ in prefetch(lambda chunk: tokenizer([texts[i] for i in chunk]), chunks)]
             ),
             Contender(
                 PRODUCTS, lambda: _repeat(products, repeats, ours.device), lambda: _repeat(products, 3, ours.device)
@@ -194,7 +195,7 @@ def _differing(texts: list[str], found: np.ndarray, ours: encoder.Encoder) -> fl
 
 
 def _note(ours: encoder.Encoder) -> str:
-    layout = "end to end" if ours._transformer else "padded"
+    layout = "padded" if isinstance(ours.runner, PaddedRunner) else "end to end"
     return f"{str(ours.dtype).removeprefix('torch.')}, {layout}, {ours.batch_tokens} tokens a batch"
 
 

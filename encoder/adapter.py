@@ -78,15 +78,15 @@ def low_rank_tensors(module: str, down: np.ndarray, up: np.ndarray) -> dict[str,
     return {module + DOWN: (down * scale).astype(np.float16), module + UP: (up / scale).astype(np.float16)}
 
 
-def difference_tensors(differences: dict[str, np.ndarray], rank: int | None = None) -> dict[str, np.ndarray]:
+def difference_tensors(differences: dict[str, np.ndarray], rank: int) -> dict[str, np.ndarray]:
     """Lay out differences of parameters, float32 by parameter path, as an adapter's tensors.
 
-    `rank` None keeps them whole. A number cuts every matrix `<module>.weight` to its best approximation of that rank
-    (Eckart and Young, 1936), which is smaller by far and keeps most of what fine-tuning changed; vectors stay whole.
+    Every matrix `<module>.weight` is replaced by its best approximation of `rank` (Eckart and Young, 1936), which is much
+    smaller and keeps most of what fine-tuning changed. Vectors, and matrices of no higher rank, are kept whole.
     """
     tensors: dict[str, np.ndarray] = {}
     for name, difference in differences.items():
-        if rank is None or difference.ndim != 2 or not name.endswith(".weight") or rank >= min(difference.shape):
+        if difference.ndim != 2 or not name.endswith(".weight") or rank >= min(difference.shape):
             with np.errstate(over="ignore"):  # infinity: who makes an Adapter of it is told
                 tensors[name + DELTA] = difference.astype(np.float16)
             continue

@@ -25,10 +25,7 @@ from encoder.model_folder import ModelFolder
 from encoder.pooling import Pooling
 from encoder.projection import count_values
 
-# A bundle says the lowest format that describes it, so that older programs read what they can and refuse the rest.
-FORMAT_VERSION = 1
-ADAPTER_FORMAT_VERSION = 2
-BLOCKS_FORMAT_VERSION = 3  # the projection may be one of blocks
+FORMAT_VERSION = 3
 BUNDLED_FOLDER = Path(__file__).parent / "bundles"
 
 DESCRIPTION_FILE = "encoder.json"
@@ -127,7 +124,7 @@ class Bundle:
         Who writes them in this order leaves no folder that looks like a bundle and is half of one.
         """
         description = {
-            "format_version": self._format_version(),
+            "format_version": FORMAT_VERSION,
             "name": self.name,
             "fingerprint": self.fingerprint,
             "base_id": self.base_id,
@@ -145,11 +142,6 @@ class Bundle:
         folder = Path(folder)
         ENCODER_FOLDER.write(folder, self.files())
         return folder
-
-    def _format_version(self) -> int:
-        if self.rotated:
-            return BLOCKS_FORMAT_VERSION
-        return FORMAT_VERSION if self.adapter is None else ADAPTER_FORMAT_VERSION
 
     def _decisive(self) -> dict[str, Any]:
         return {
@@ -207,20 +199,19 @@ def read(folder: Path) -> Bundle:
     """Read a bundle's folder.
 
     Raises:
-        EncoderError: a newer format, a damaged file.
+        EncoderError: the bundle has another format, or a file is damaged.
     """
     try:
         description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         version = description["format_version"]
-        if version not in (FORMAT_VERSION, ADAPTER_FORMAT_VERSION, BLOCKS_FORMAT_VERSION):
+        if version != FORMAT_VERSION:
             raise EncoderError(
-                f"{folder} is an encoder bundle of format {version} but this program reads formats {FORMAT_VERSION} to "
-                f"{BLOCKS_FORMAT_VERSION}; install the encode-once that made it"
+                f"encoder bundle {folder} has format {version}, this version of encode-once reads format {FORMAT_VERSION}; "
+                "make the bundle again, or install the version that wrote it"
             )
-        adapter = None
-        # Of format 3 some have one; where it was lost, the fingerprint tells.
-        if version == ADAPTER_FORMAT_VERSION or (version == BLOCKS_FORMAT_VERSION and (folder / ADAPTER_FILE).exists()):
-            adapter = Adapter.read((folder / ADAPTER_FILE).read_bytes())
+        adapter_path = folder / ADAPTER_FILE
+        # If the file of an adapter was lost, the fingerprint below differs.
+        adapter = Adapter.read(adapter_path.read_bytes()) if adapter_path.exists() else None
         parameters = load_tensors((folder / PARAMETERS_FILE).read_bytes())
         projection = parameters.get("projection")
         bundle = Bundle(

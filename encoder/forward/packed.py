@@ -1,7 +1,7 @@
-"""Run a transformer over texts of different lengths laid end to end, so that no padding goes through it.
+"""Run a transformer on a processor over texts of different lengths laid end to end, without padding.
 
-Everything in a layer but attention works on tokens one by one: there the texts need no frame around them. Attention takes
-texts of equal length together; they come sorted by length, so these lie side by side.
+All parts of a layer but attention compute each token by itself. Attention takes texts of equal length together. Windows come
+sorted by length, so that texts of equal length are neighbours.
 """
 
 from __future__ import annotations
@@ -11,23 +11,39 @@ import dataclasses
 import numpy as np
 import torch
 
-from encoder.forward.transformer import Attend
+from encoder.forward.runner import Runner
+from encoder.forward.transformer import Attend, Transformer, count_positions
 from encoder.pooling import Pooling
+from encoder.tokenize import Windows
+
+
+class PackedRunner(Runner):
+    """A `Transformer` on a processor that attends to texts of equal length together."""
+
+    def __init__(self, model: Transformer, pooling: Pooling) -> None:
+        self._model, self._pooling = model, pooling
+
+    def run(self, windows: Windows, rows: np.ndarray) -> torch.Tensor:
+        ids, lengths = windows.joined(rows), windows.lengths[rows]
+        packing = Packing.of(lengths)
+        positions = count_positions(ids, lengths, self._model.padding)
+        hidden = self._model(torch.from_numpy(ids), torch.from_numpy(positions), attention(packing))
+        return pool(self._pooling, hidden, packing)
 
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """Say where the texts lie in a batch of `tokens` tokens.
+    """The places of texts in a batch of `tokens` tokens.
 
     Attributes:
-        runs: (first token, texts, tokens a text) of each run of texts of equal length, in order.
+        runs: (first token, texts, tokens of each text) of each run of texts of equal length, in order.
     """
 
     runs: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def of(cls, lengths: np.ndarray) -> Packing:
-        """Describe texts of `lengths` (n,) tokens that lie end to end; equal lengths should be neighbours."""
+        """Return the packing of texts of `lengths` (n,) tokens that lie end to end; equal lengths should be neighbours."""
         borders = np.flatnonzero(np.diff(lengths)) + 1
         firsts = np.concatenate([[0], borders])
         texts = np.diff(np.concatenate([firsts, [len(lengths)]]))
@@ -36,11 +52,12 @@ class Packing:
 
     @property
     def tokens(self) -> int:
+        """Return the tokens of all texts."""
         start, texts, length = self.runs[-1]
         return start + texts * length
 
     def split(self, packed: torch.Tensor) -> list[torch.Tensor]:
-        """View (tokens, …) as one (texts, tokens a text, …) a run."""
+        """Return views of (tokens, …), one (texts, tokens of each text, …) for each run."""
         return [
             packed[start : start + texts * length].view(texts, length, *packed.shape[1:])
             for start, texts, length in self.runs
@@ -49,11 +66,11 @@ class Packing:
 
 def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], packing: Packing) -> torch.Tensor:
     """Pool hidden states, each (tokens, width), into (n, dim) float32."""
-    of_layer = {layer: packing.split(hidden[layer]) for layer in pooling.layers}
+    parts_of_layer = {layer: packing.split(hidden[layer]) for layer in pooling.layers}
     pooled = []
     for run, (_, texts, length) in enumerate(packing.runs):
-        whole = torch.ones(texts, length, dtype=torch.bool, device=hidden[0].device)
-        pooled.append(pooling({layer: parts[run] for layer, parts in of_layer.items()}, whole))
+        mask = torch.ones(texts, length, dtype=torch.bool, device=hidden[0].device)
+        pooled.append(pooling({layer: parts[run] for layer, parts in parts_of_layer.items()}, mask))
     return torch.cat(pooled)
 
 
@@ -64,7 +81,7 @@ def attention(packing: Packing) -> Attend:
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
         parts = (packing.split(tensor) for tensor in (out, query, key, value))
         for part, *of_run in zip(*parts):
-            q, k, v = (tensor.transpose(1, 2) for tensor in of_run)  # (texts, heads, tokens a text, size)
+            q, k, v = (tensor.transpose(1, 2) for tensor in of_run)  # (texts, heads, tokens of each text, size)
             part.copy_(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2))
         return out
 

@@ -25,18 +25,12 @@ class BatchLoss:
         self._student, self._tasks, self._options = student, tasks, options
         self.sums: dict[str, list[float]] = {}
 
-    def __call__(
-        self, ids: torch.Tensor, mask: torch.Tensor, part: Batch, whole: Batch, heads_only: bool
-    ) -> torch.Tensor:
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor, part: Batch, whole: Batch) -> torch.Tensor:
         """Compute the share of a batch's loss that falls to some of its rows, those of one pass: a scalar.
 
         ids (n, tokens) int64 and mask (n, tokens) bool are of the rows of `part`, in their order.
         """
-        if heads_only:
-            with torch.no_grad():
-                signs, base = self._student.signs(ids, mask), None
-        else:
-            signs, base = self._student.signs_and_base(ids, mask)
+        signs, base = self._student.signs_and_base(ids, mask)
         loss = self._of_labels(signs, part, whole)
         share = len(part.row) / len(whole.row)
         if base is not None and self._options.keep and len(part.row) > 2:
@@ -56,7 +50,6 @@ class BatchLoss:
 
     def _of_labels(self, signs: torch.Tensor, part: Batch, whole: Batch) -> torch.Tensor:
         student = self._student
-        kept = objective.drop_bits(signs, self._options.bit_dropout)
         loss = signs.new_zeros(())
         labelled = max(1, int((whole.source < len(self._tasks)).sum()))
         for number in np.unique(part.source):
@@ -64,7 +57,7 @@ class BatchLoss:
                 continue  # unlabelled
             here = torch.from_numpy(np.flatnonzero(part.source == number)).to(student.device)
             targets = student.targets[number][torch.from_numpy(part.row[part.source == number]).to(student.device)]
-            logits = student.logits(number, kept[here])
+            logits = student.logits(number, signs[here])
             losses = objective.row_losses(logits, targets, self._tasks[number].kind) / student.loss_scale[number]
             loss = loss + losses.sum() / labelled
             self._note(self._tasks[number].name, losses.detach().sum().item(), len(losses))

@@ -56,9 +56,8 @@ class BitLayer(torch.nn.Module):
         return values - self.centre
 
     @torch.no_grad()
-    def projection(self, average: float) -> np.ndarray | None:
-        """Return what was learned, for plain features: (dim, bits) float32, `average` of the way from the start; or None."""
+    def projection(self) -> np.ndarray | None:
+        """Return the learned projection of plain features, (dim, bits) float32; None where it does not learn."""
         if not self.learns:
             return None
-        weight = torch.lerp(self.start, self.weight, average) / self.deviation[:, None]
-        return weight.cpu().numpy()
+        return (self.weight / self.deviation[:, None]).cpu().numpy()

@@ -22,11 +22,6 @@ def straight_through_sign(values: torch.Tensor) -> torch.Tensor:
     return signs + (soft - soft.detach())
 
 
-def drop_bits(signs: torch.Tensor, share: float) -> torch.Tensor:
-    """Set a random share of signs (n, bits) to zero and scale the others so that sums stay what they are on average."""
-    return functional.dropout(signs, share) if share else signs
-
-
 def row_losses(logits: torch.Tensor, targets: torch.Tensor, kind: Kind) -> torch.Tensor:
     """Compute each row's loss (n,): cross-entropy, binary cross-entropy summed over classes, or squared error.
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from encoder.base import EncoderError
 from encoder.declare import check, option
 
-AdapterKind = Literal["lora", "full"]
 MAX_LEARNING_RATE = 1e30  # float32 holds a step of it
 
 
@@ -22,16 +20,9 @@ class TrainOptions:
     """
 
     # Embeddings never move.
-    adapter: AdapterKind = option(
-        "full", help="full: all weights of the trained layers; lora: low-rank products beside the linear layers"
-    )
     # Rank 128 keeps 93 % of the squared differences of all-MiniLM-L6-v2 in half the bytes. The model's width keeps all.
-    rank: int | None = option(
-        None,
-        metavar="N",
-        above=0,
-        default_text="16 for lora, 128 for full",
-        help="rank of lora's products, or the rank that the weight differences of full are truncated to after training",
+    rank: int = option(
+        128, metavar="N", above=0, help="rank that the weight differences are truncated to after training"
     )
     # Fewer layers train faster and forget less.
     train_layers: int | None = option(
@@ -40,14 +31,6 @@ class TrainOptions:
         above=0,
         default_text="down to the lowest pooled layer",
         help="number of layers to train, counted down from the highest pooled layer",
-    )
-    # WiSE-FT: less forgets less and takes more from the training tasks.
-    average: float = option(
-        1.0,
-        metavar="SHARE",
-        minimum=0,
-        maximum=1,
-        help="interpolation between the weights of the base model (0) and the trained weights (1)",
     )
     # Each term is divided by its value without information, as a task's loss is: 0.3 to 3 is the range to try.
     keep: float = option(
@@ -69,9 +52,6 @@ class TrainOptions:
         below=1,
         help="share of unlabelled texts in a batch, if there are --unlabelled files",
     )
-    bit_dropout: float = option(
-        0.0, metavar="SHARE", minimum=0, below=1, help="share of the bits that the training heads do not see"
-    )
     sampling_power: float = option(
         0.0,
         metavar="POWER",
@@ -79,10 +59,6 @@ class TrainOptions:
         help="tasks are sampled in proportion to their size to this power: 0 uniformly, 1 by size",
     )
     steps: int = option(1000, metavar="N", minimum=1, help="number of batches on which the encoder is trained")
-    # The heads start fitted to the bits of the untrained encoder, so none are needed.
-    head_steps: int = option(
-        0, metavar="N", minimum=0, help="number of batches before --steps on which only the training heads are trained"
-    )
     batch_texts: int = option(
         32, metavar="N", minimum=2, help="number of texts of a batch; the similarity loss needs at least 32"
     )
@@ -136,28 +112,13 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check(self, EncoderError)
-        if self.average == 0:
-            raise EncoderError("average 0 would discard everything learned; make-encoder makes that encoder")
         if max(self.learning_rate, self.head_learning_rate) > MAX_LEARNING_RATE:
             raise EncoderError(f"learning_rate and head_learning_rate must be at most {MAX_LEARNING_RATE:g}")
         if self.seed >= 2**63:
             raise EncoderError(f"seed must be below 2**63, not {self.seed}")
 
-    @property
-    def kept_rank(self) -> int:
-        """Return the rank, by the kind of adapter where none was asked for."""
-        return self.rank or {"lora": 16, "full": 128}[self.adapter]
-
-    @property
-    def all_steps(self) -> int:
-        """Return the number of batches in all."""
-        return self.head_steps + self.steps
-
     def rate(self, step: int) -> float:
-        """Return what the encoder's learning rate is multiplied with at `step`, counted from 0 over all batches."""
-        if step < self.head_steps:
-            return 0.0
-        step -= self.head_steps
+        """Return the factor of the learning rates at `step`, counted from 0: it rises, then falls to zero in a line."""
         warmup = round(self.warmup_share * self.steps)
         if step < warmup:
             return (step + 1) / (warmup + 1)

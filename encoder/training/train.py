@@ -108,8 +108,8 @@ def train(
         try:
             trainer.run(checkpoint_folder, run_id, report)
             untouched = load_model(found.folder, max(raw.pooling.layers), torch.device("cpu"), torch.float32)
-            adapter = learned_adapter(student.learned, untouched, options)
-            learned = student.bit_layer.projection(options.average)
+            adapter = learned_adapter(student.learned, untouched, options.rank)
+            learned = student.bit_layer.projection()
         except Diverged:
             if checkpoint_folder is not None:
                 checkpoint.remove(checkpoint_folder)  # the same call would come to the same end
@@ -195,7 +195,6 @@ def _run_id(
 
 def _record(tasks: list[Task], unlabelled: list[str], options: TrainOptions, trainer: Trainer) -> dict[str, Any]:
     """Say how the encoder was trained. Nothing of when or how fast: the same call gives the same bytes."""
-    history = [{key: value for key, value in entry.items() if key != "counts"} for entry in trainer.history]
     return {
         "tasks": [
             {"name": t.name, "kind": t.kind, "outputs": t.outputs, "train_rows": len(t.train)}
@@ -206,6 +205,6 @@ def _record(tasks: list[Task], unlabelled: list[str], options: TrainOptions, tra
         "options": dataclasses.asdict(options),
         "steps": trainer.step,
         "best_step": trainer.best_step,
-        "history_of": "losses against guessing, scores of the training heads on bits before weights were averaged",
-        "history": history,
+        "history_of": "losses against guessing, scores of the training heads on bits",
+        "history": trainer.history,
     }

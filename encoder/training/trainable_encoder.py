@@ -57,7 +57,7 @@ class Student:
                 self._reference = SharedLayers(self._layers)
             else:
                 self._reference = WholeModel(load_model(base.folder, top, device, torch.float32))
-        self.learned = open_layers(self._layers, options)
+        self.learned = open_layers(self._layers)
         for layer in self._layers.values():
             for module in layer.modules():
                 if isinstance(module, torch.nn.Dropout):

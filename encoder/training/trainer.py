@@ -88,22 +88,22 @@ class Trainer:
         if folder is not None:
             self._resume(folder)
         if self.step:
-            report(Progress(self.step, options.all_steps, {}, {}, math.nan, math.nan))
+            report(Progress(self.step, options.steps, {}, {}, math.nan, math.nan))
         lengths = np.split(self._windows.lengths, self._first_row[1:-1])
         batches = sampling.batches(lengths, self._drawn, options.batch_texts, options.seed)
         started, first = time.perf_counter(), self.step
         for batch in itertools.islice(batches, self.step, None):
-            if self.step >= options.all_steps or self._has_converged():
+            if self.step >= options.steps or self._has_converged():
                 break
             self._learn(batch)
             self.step += 1
-            is_last = self.step == options.all_steps
+            is_last = self.step == options.steps
             scores = self._look() if is_last or self.step % options.eval_steps == 0 else {}
             if scores or self.step % REPORT_STEPS == 0:
                 pace = (time.perf_counter() - started) / (self.step - first)
-                left = pace * (options.all_steps - self.step)
+                left = pace * (options.steps - self.step)
                 losses = self.history[-1]["losses"] if scores else self._loss.means()
-                report(Progress(self.step, options.all_steps, losses, scores, pace, left))
+                report(Progress(self.step, options.steps, losses, scores, pace, left))
             if folder is not None and not is_last and (scores or self.step % options.checkpoint_steps == 0):
                 checkpoint.write(folder, self._tensors(), self._state(run_id))
         if self._best:
@@ -113,22 +113,20 @@ class Trainer:
         """Take one step. Its random numbers follow from the seed and its number, so a resumed one draws the same."""
         options, student = self._options, self._student
         torch.manual_seed(int(np.random.SeedSequence([options.seed, self.step]).generate_state(1, np.uint64)[0] >> 1))
-        heads_only = self.step < options.head_steps
         rate = options.rate(self.step)
         encoder_group, *other_groups = self._optimizer.param_groups
         encoder_group["lr"] = options.learning_rate * rate
         for group in other_groups:
-            group["lr"] = options.head_learning_rate * (1.0 if heads_only else rate)
-        student.train(not heads_only)
+            group["lr"] = options.head_learning_rate * rate
+        student.train(True)
         windows = self._first_row[batch.source] + batch.row
         for part in sampling.cut_evenly(self._windows.lengths[windows], options.batch_tokens):
             ids, mask = student.lay_out(self._windows, windows[part])
             rows = sampling.Batch(batch.source[part], batch.row[part])
-            loss = self._loss(ids, mask, rows, batch, heads_only)
+            loss = self._loss(ids, mask, rows, batch)
             if not math.isfinite(value := loss.item()):
                 self._diverged(f"the loss is {value}")
-            if loss.requires_grad:  # not where all texts are unlabelled and only heads learn
-                loss.backward()
+            loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(encoder_group["params"], options.gradient_norm)
         if not torch.isfinite(norm):
             self._diverged(f"the gradient's norm is {norm.item()}")
@@ -139,17 +137,16 @@ class Trainer:
         """Score the training heads on the validation rows; note the history and the best state."""
         scores = self._validation.scores(self._student)
         mean = round(sum(scores.values()) / len(scores), 6)
-        learns = self.step > self._options.head_steps
-        if learns and (not self._best or mean > max(h["mean_score"] for h in self.history if h["counts"])):
+        if not self._best or mean > max(entry["mean_score"] for entry in self.history):
             self._best = {name: tensor.detach().clone() for name, tensor in self._student.state().items()}
             self.best_step = self.step
-        entry = {"step": self.step, "losses": self._loss.means(), "scores": scores, "mean_score": mean}
-        self.history.append(entry | {"counts": learns})
+        losses = self._loss.means()
+        self.history.append({"step": self.step, "losses": losses, "scores": scores, "mean_score": mean})
         self._loss.sums = {}
         return scores
 
     def _has_converged(self) -> bool:
-        since = sum(entry["step"] > self.best_step for entry in self.history if entry["counts"])
+        since = sum(entry["step"] > self.best_step for entry in self.history)
         return bool(self._options.patience and self._best and since >= self._options.patience)
 
     def _diverged(self, how: str) -> None:

@@ -28,7 +28,7 @@ def make_task(name: str = "loud", kind: Kind = "single", train: int = 200, valid
     return Task(name, kind, classes, rows(kind, train, seed), rows(kind, validation, seed + 1000))
 
 
-QUICK = TrainOptions(steps=12, head_steps=4, batch_texts=16, eval_steps=6, checkpoint_steps=4, eval_rows=40)
+QUICK = TrainOptions(steps=16, batch_texts=16, eval_steps=6, checkpoint_steps=4, eval_rows=40)
 TASKS = [make_task("loud", "single"), make_task("themes", "multi", seed=1), make_task("stars", "regression", seed=2)]
 UNEVEN = [make_task("loud", "single"), make_task("themes", "multi", train=70, seed=1)]
 SAMPLE = random_texts(100, seed=7)

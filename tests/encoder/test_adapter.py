@@ -58,7 +58,7 @@ def test_differences_are_kept_whole_or_cut_to_their_best_low_rank_approximation(
     low = normal(12, 3) @ normal(3, 10)
     noise = normal(12, 10, scale=1e-3)
     differences = {"m.weight": low + noise, "norm.weight": normal(12), "m.bias": normal(12)}
-    whole = dict(Adapter(difference_tensors(differences)).additions())
+    whole = dict(Adapter(difference_tensors(differences, rank=10)).additions())
     np.testing.assert_allclose(whole["m.weight"], differences["m.weight"], atol=1e-3)
     cut = Adapter(difference_tensors(differences, rank=3))
     assert set(cut.tensors) == {"m.down", "m.up", "norm.weight.delta", "m.bias.delta"}
@@ -95,11 +95,11 @@ def test_an_adapter_changes_the_fingerprint_and_how_it_was_trained_does_not(adap
     assert dataclasses.replace(adapted, training={}).fingerprint == adapted.fingerprint
 
 
-def test_only_a_bundle_with_an_adapter_has_the_format_that_older_programs_refuse(adapted, tiny_bundle, tmp_path):
-    assert json.loads(adapted.files()["encoder.json"])["format_version"] == 2
+def test_bundles_with_and_without_an_adapter_have_one_format(adapted, tiny_bundle, tmp_path):
+    assert json.loads(adapted.files()["encoder.json"])["format_version"] == 3
     plain = encoder.describe(str(tiny_bundle))
     assert plain.files() == {p.name: p.read_bytes() for p in tiny_bundle.iterdir()}
-    assert json.loads(plain.files()["encoder.json"])["format_version"] == 1
+    assert json.loads(plain.files()["encoder.json"])["format_version"] == 3
     assert "training" not in json.loads(plain.files()["encoder.json"])
 
 

@@ -81,15 +81,18 @@ def test_a_changed_bundle_is_refused(tiny_bundle, tmp_path):
         read(folder)
 
 
-def test_a_newer_format_is_refused(tiny_bundle, tmp_path):
+@pytest.mark.parametrize("version", [1, 2, 4])
+def test_another_format_is_refused(tiny_bundle, tmp_path, version):
     folder = encoder.describe(str(tiny_bundle)).save(tmp_path / "bundle")
     description = json.loads((folder / "encoder.json").read_text())
-    (folder / "encoder.json").write_text(json.dumps(description | {"format_version": 4}))
-    with pytest.raises(EncoderError, match="format 4 but this program reads formats 1 to 3"):
+    (folder / "encoder.json").write_text(json.dumps(description | {"format_version": version}))
+    with pytest.raises(
+        EncoderError, match=f"has format {version}, this version .* reads format 3; make the bundle again"
+    ):
         read(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 3}'])
 def test_a_damaged_description_names_the_folder(tiny_bundle, tmp_path, content):
     folder = encoder.describe(str(tiny_bundle)).save(tmp_path / "bundle")
     (folder / "encoder.json").write_text(content)

@@ -13,7 +13,8 @@ from encoder import Pooling
 from encoder import bits as bit_packing
 from encoder.encode import Encoder
 from encoder.forward.model import load_model
-from encoder.prefetch import ahead
+from encoder.forward.padded import PaddedRunner
+from encoder.prefetch import prefetch
 from tests.conftest import make_tiny_base, random_texts
 from tests.encoder.alone import hidden_states
 
@@ -95,7 +96,7 @@ def test_batches_run_side_by_side_and_leave_the_number_of_threads_as_it_was(tiny
 def test_a_new_thread_takes_the_number_of_threads_the_encoder_was_loaded_with(tiny, monkeypatch):
     """A worker's second thread may first ask torch while another one has set it to 1, and be told 1 for ever."""
     pools = []
-    monkeypatch.setattr("encoder.encode.ahead", lambda *a: (pools.append(a[-1]), ahead(*a))[1])
+    monkeypatch.setattr("encoder.encode.prefetch", lambda *a: (pools.append(a[-1]), prefetch(*a))[1])
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
@@ -133,10 +134,9 @@ def padding(model):
 
 def pad(model: Encoder) -> None:
     """Let an encoder run its texts as where they cannot be packed."""
-    bundle = model.bundle
-    model._transformer, model._varlen = None, False
-    folder = bundle.find_base().folder
-    model._model = load_model(folder, max(bundle.pooling.layers), model.device, model.dtype, bundle.adapter)
+    pooling, base = model.bundle.pooling, model.bundle.find_base()
+    loaded = load_model(base.folder, max(pooling.layers), model.device, model.dtype, model.bundle.adapter)
+    model.runner = PaddedRunner(loaded, pooling, model.device, base.pad_id)
 
 
 def test_windows_read_the_whole_text_and_average_it(tiny):

@@ -13,6 +13,7 @@ from encoder import bits as bit_packing
 from encoder.bundle import Bundle
 from encoder.encode import Encoder
 from encoder.forward import varlen
+from encoder.forward.packed import PackedRunner
 from tests.conftest import random_texts
 from tests.encoder.alone import FAMILY_TEXTS, hidden_states, random_bundle
 from tests.encoder.forward.test_varlen import text_by_text
@@ -32,7 +33,7 @@ def as_on_gpu(bundle: Bundle, monkeypatch, layout: str = "varlen", **options) ->
         monkeypatch.setattr(varlen, "kernel", lambda: text_by_text)
         monkeypatch.setattr(varlen, "available", lambda *_: True)
     loaded = Encoder(bundle, device="cpu", precision="float32", **options)
-    loaded._ahead = True
+    loaded._is_asynchronous = True
     if layout == "padded":
         pad(loaded)
     return loaded
@@ -116,9 +117,9 @@ def test_bits_come_back_once(tiny, monkeypatch):
 def test_batches_of_a_chunk_are_of_like_size(tiny, monkeypatch):
     ours = as_on_gpu(tiny.bundle, monkeypatch, batch_tokens=100)
     windows = ours._tokenizer(["good film"] * 26)  # 104 tokens
-    assert [tokens for _, _, tokens in ours._batches(windows)] == [52, 52]
-    ours._ahead = False
-    assert [tokens for _, _, tokens in ours._batches(windows)] == [100, 4]
+    assert [tokens for _, _, tokens in ours._window_features(windows)] == [52, 52]
+    ours._is_asynchronous = False
+    assert [tokens for _, _, tokens in ours._window_features(windows)] == [100, 4]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -158,13 +159,12 @@ def test_out_of_memory_ends_where_one_text_is_much_longer_than_the_others(tiny, 
 
     monkeypatch.setattr(ours, "_run", scarce)
     windows = ours._tokenizer(["good " * 40, *["good"] * 30])
-    assert sum(len(rows) for rows, _, _ in ours._batches(windows)) == 31
+    assert sum(len(rows) for rows, _, _ in ours._window_features(windows)) == 31
 
 
 def test_the_processor_goes_the_plain_way(tiny):
-    assert not tiny._ahead
-    assert not tiny._varlen
-    assert tiny._transformer is not None
+    assert not tiny._is_asynchronous
+    assert isinstance(tiny.runner, PackedRunner)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"])

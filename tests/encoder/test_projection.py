@@ -142,13 +142,13 @@ def test_other_rotations_are_other_encoders(tiny_base):
     assert make(settings, TEXTS, seed=0).fingerprint != make(settings, TEXTS, seed=1).fingerprint
 
 
-def test_older_programs_refuse_rotated_bundles_and_others_keep_their_format(tiny_base, tmp_path):
+def test_rotated_bundles_and_others_have_one_format(tiny_base, tmp_path):
     settings = BundleSettings("x", str(tiny_base), layers=(1, 2))
     versions = []
     for rotation in ("layers", "none"):
         text = make(dataclasses.replace(settings, rotation=rotation), TEXTS).files()["encoder.json"].decode()
         versions.append(int(text.split('"format_version": ')[1].split(",")[0]))
-    assert versions == [3, 1]
+    assert versions == [3, 3]
 
 
 def test_a_rotated_bundle_that_lost_its_adapter_is_refused(tiny_base, tmp_path):

@@ -21,7 +21,7 @@ def run_cli(capsys, *arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def no_model(monkeypatch):
     """Fail where a model is loaded."""
-    for load in ("encoder.encode.load_model", "encoder.forward.transformer.load"):
+    for load in ("encoder.forward.load.load_model", "encoder.forward.transformer.load"):
         monkeypatch.setattr(load, lambda *a: pytest.fail("a model was loaded"))
 
 

@@ -13,7 +13,7 @@ from encoder.adapter import Adapter
 from encoder.encode import Encoder
 from encoder.forward import transformer
 from encoder.forward.model import load_model
-from encoder.forward.packed import Packing, attention
+from encoder.forward.packed import PackedRunner, Packing, attention
 from encoder.forward.transformer import count_positions
 from tests.encoder.alone import FAMILY_TEXTS, hidden_states, random_bundle
 
@@ -47,7 +47,7 @@ def test_every_family_of_models_gives_what_transformers_gives(family, tmp_path, 
     position = "last" if family in ("gpt2", "llama") else "mean"
     bundle = random_bundle(tmp_path, family, tiny_base, (position,))
     model = Encoder(bundle, device="cpu", precision="float32")
-    assert (model._transformer is not None) == (family in PACKED)
+    assert isinstance(model.runner, PackedRunner) == (family in PACKED)
     together = model.features(FAMILY_TEXTS)
     ids = [model._tokenizer([text]).ids.tolist() for text in FAMILY_TEXTS]
     for features, states in zip(together, hidden_states(tmp_path, ids)):

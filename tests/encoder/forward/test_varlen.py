@@ -47,15 +47,15 @@ def test_pooling_end_to_end_is_pooling_of_padded_texts(position, dtype):
     torch.testing.assert_close(found, pooling(tuple(padded), mask))
 
 
-def test_average_takes_the_rows_between_borders():
+def test_average_segments_takes_the_rows_between_borders():
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [10.0, 20.0]])
-    assert varlen.average(rows, torch.tensor([0, 2, 3])).tolist() == [[2, 3], [10, 20]]
+    assert varlen.average_segments(rows, torch.tensor([0, 2, 3])).tolist() == [[2, 3], [10, 20]]
 
 
 def test_attention_stays_within_a_text(monkeypatch):
     monkeypatch.setattr(varlen, "kernel", lambda: text_by_text)
     q, k, v = torch.randn(3, 14, 4, 8, generator=torch.Generator().manual_seed(0))
-    batch = varlen.Batch(torch.zeros(14), torch.zeros(14), BORDERS, longest=5)
+    batch = varlen.Batch(torch.zeros(14), torch.zeros(14), BORDERS, max_tokens=5)
     attend = torch.nn.functional.scaled_dot_product_attention
     parts = zip(*(tensor.transpose(0, 1).split(LENGTHS, dim=1) for tensor in (q, k, v)))
     expected = torch.cat([attend(*part) for part in parts], dim=1).transpose(0, 1)
@@ -113,7 +113,7 @@ def test_a_kernel_that_fails_or_is_not_there_leaves_texts_padded(on_a_processor,
     def broken(*_):
         raise RuntimeError("no kernel image")
 
-    for kernel, said in ((broken, "no kernel image"), (None, "2.10 has it")):
+    for kernel, said in ((broken, "no kernel image"), (None, "needs torch 2.10")):
         with caplog.at_level(logging.WARNING):
             assert not on_a_processor(kernel)
         assert said in caplog.text

@@ -44,19 +44,17 @@ def test_it_starts_at_the_projection_a_bundle_would_have():
         # Up to rounding at the threshold itself.
         assert np.mean((values_of(layer) > 0) == (projected > projected.mean(0))) > 0.999
         np.testing.assert_allclose(values_of(layer).std(0), 1, atol=1e-3)
-        found = layer.projection(1.0)
+        found = layer.projection()
         found *= np.linalg.norm(projection, axis=0) / np.linalg.norm(found, axis=0)
         np.testing.assert_allclose(found, projection, atol=1e-4)
 
 
-def test_the_projection_is_averaged_with_where_it_started():
-    projection = iterative_quantisation(SAMPLE, 8, seed=0)
-    layer = BitLayer(SAMPLE, projection, len(SAMPLE))
-    start = layer.projection(1.0)
+def test_the_projection_is_what_was_learned_of_scaled_features():
+    layer = BitLayer(SAMPLE, iterative_quantisation(SAMPLE, 8, seed=0), len(SAMPLE))
+    start = layer.projection()
     with torch.no_grad():
         layer.weight += 1.0
-    np.testing.assert_allclose(layer.projection(0.5), (start + layer.projection(1.0)) / 2, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(layer.projection(0.0), start, rtol=1e-6)
+    np.testing.assert_allclose(layer.projection() - start, 1 / layer.deviation[:, None].expand(-1, 8), rtol=1e-4)
 
 
 def test_two_passes_move_the_thresholds_as_far_as_one():
@@ -83,7 +81,7 @@ def test_a_rotation_within_layers_gives_the_bits_of_the_bundle_and_does_not_lear
     rotation = rotation_within_layers(SAMPLE, 8, seed=0)
     layer = BitLayer(SAMPLE, rotation, len(SAMPLE))
     assert not list(layer.parameters())
-    assert layer.projection(1.0) is None
+    assert layer.projection() is None
     turned = project(SAMPLE, rotation)
     assert np.mean((values_of(layer) > 0) == (turned > turned.mean(0))) > 0.999
     np.testing.assert_allclose(values_of(layer).std(0), 1, atol=1e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoder.training.objective import drop_bits, guessing, keep_loss, rebuild_loss, row_losses, straight_through_sign
+from encoder.training.objective import guessing, keep_loss, rebuild_loss, row_losses, straight_through_sign
 
 
 def test_signs_are_those_of_a_code():
@@ -20,15 +20,6 @@ def test_gradients_go_through_near_the_threshold_and_fade_away_from_it():
     expected = [number / math.cosh(value) ** 2 for number, value in enumerate((-3.0, -0.9, 0.2, 0.9, 3.0), 1)]
     assert values.grad.tolist() == pytest.approx(expected, rel=1e-4)
     assert values.grad[0] < 0.01
-
-
-def test_dropped_bits_are_zero_and_the_sum_stays_on_average():
-    torch.manual_seed(0)
-    dropped = drop_bits(torch.ones(100, 200), 0.25)
-    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
-    signs = torch.ones(2, 2)
-    assert drop_bits(signs, 0.0) is signs
 
 
 def test_row_losses_are_those_of_the_kind():

@@ -6,33 +6,25 @@ from encoder import EncoderError
 from encoder.training.options import TrainOptions
 
 
-def test_the_rate_waits_for_the_heads_rises_and_falls_to_nothing():
-    options = TrainOptions(head_steps=10, steps=100, warmup_share=0.1)
-    rates = [options.rate(step) for step in range(options.all_steps)]
-    assert rates[:10] == [0] * 10
-    assert rates[10:21] == sorted(rates[10:21])
-    assert max(rates) == rates[20] == 1
-    assert rates[20:] == sorted(rates[20:], reverse=True)
+def test_the_rate_rises_and_falls_to_nothing():
+    options = TrainOptions(steps=100, warmup_share=0.1)
+    rates = [options.rate(step) for step in range(options.steps)]
+    assert rates[:11] == sorted(rates[:11])
+    assert max(rates) == rates[10] == 1
+    assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.02
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
-    options = TrainOptions(head_steps=0, steps=10, warmup_share=0)
+    options = TrainOptions(steps=10, warmup_share=0)
     assert [options.rate(step) for step in (0, 5, 9)] == pytest.approx([1, 0.5, 0.1])
-
-
-def test_the_rank_goes_by_the_adapter_where_none_is_asked_for():
-    assert TrainOptions(adapter="lora").kept_rank < TrainOptions(adapter="full").kept_rank
-    assert TrainOptions(adapter="full", rank=4).kept_rank == 4
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"adapter": "prefix"}, "choose from lora, full"),
-        ({"average": 1.5}, "average must be at least 0 and at most 1, not 1.5"),
-        ({"average": 0.0}, "make-encoder makes that encoder"),
-        ({"bit_dropout": 1.0}, "below 1"),
+        ({"warmup_share": 1.5}, "warmup_share must be at least 0 and at most 1, not 1.5"),
+        ({"dropout": 1.0}, "below 1"),
         ({"keep": -1.0}, "keep must not be negative"),
         ({"keep": float("nan")}, "keep must not be negative"),
         ({"rebuild": -1.0}, "rebuild must not be negative, but is -1.0"),

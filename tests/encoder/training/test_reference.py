@@ -5,7 +5,6 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from encoder.forward.model import layers_make_hidden_states, load_model
-from encoder.training.options import TrainOptions
 from encoder.training.reference import SharedLayers, WholeModel
 from encoder.training.trainable_encoder import hidden_states
 from encoder.training.trained_layers import open_layers, trained_layers
@@ -35,15 +34,14 @@ def make_model(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shared_lower_layers_give_what_a_separate_run_gives(make_model, family, count, adapter):
+def test_shared_lower_layers_give_what_a_separate_run_gives(make_model, family, count):
     student, base = make_model(family), make_model(family)
     assert layers_make_hidden_states(student)
     layers = trained_layers(student, count, (4,))
     shared, whole = SharedLayers(layers), WholeModel(base)
-    learned = open_layers(layers, TrainOptions(adapter=adapter))
+    learned = open_layers(layers)
     with torch.no_grad():
         for parameter in learned.values():
             parameter += 0.1
@@ -61,7 +59,7 @@ def test_the_copies_do_not_learn(make_model):
     student = make_model("bert")
     layers = trained_layers(student, 2, (4,))
     shared = SharedLayers(layers)
-    open_layers(layers, TrainOptions(adapter="full"))
+    open_layers(layers)
     hidden = hidden_states(student, IDS, MASK, half=False)
     assert hidden[-1].requires_grad
     assert not hidden[2].requires_grad  # nothing is kept of the layers below, nor computed backward

@@ -25,11 +25,10 @@ def killed_at(step: int):
     return report
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
 @pytest.mark.parametrize(("step", "bits"), [(4, 16), (6, None), (12, 16)])
-def test_a_stopped_training_resumes_to_the_same_bytes(tiny_base, tmp_path, monkeypatch, adapter, step, bits):
+def test_a_stopped_training_resumes_to_the_same_bytes(tiny_base, tmp_path, monkeypatch, step, bits):
     monkeypatch.setattr(trainer, "REPORT_STEPS", 1)
-    call = {"adapter": adapter, "bits": bits, "unlabelled": random_texts(50)}
+    call = {"bits": bits, "unlabelled": random_texts(50)}
     with pytest.raises(Killed):
         quick(tiny_base, **call, checkpoint_folder=tmp_path / "c", report=killed_at(step + 1))
     tensors, state = checkpoint.read(tmp_path / "c")

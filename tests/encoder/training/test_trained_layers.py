@@ -23,7 +23,7 @@ MASK = torch.ones(2, 6, dtype=torch.bool)
 def opened(tiny_base, **options):
     options = TrainOptions(**options)
     model = load_model(tiny_base, 3, CPU, torch.float32)
-    return model, open_layers(trained_layers(model, options.train_layers, (1, 2, 3)), options), options
+    return model, open_layers(trained_layers(model, options.train_layers, (1, 2, 3)))
 
 
 def features(model) -> torch.Tensor:
@@ -38,18 +38,16 @@ def move(parameters) -> None:
             parameter += 0.05 * torch.randn_like(parameter)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_opening_changes_nothing_yet(tiny_base, adapter):
-    model, parameters, _ = opened(tiny_base, adapter=adapter)
+def test_opening_changes_nothing_yet(tiny_base):
+    model, parameters = opened(tiny_base)
     assert torch.equal(features(model), features(load_model(tiny_base, 3, CPU, torch.float32)))
     assert parameters
     assert {id(p) for p in model.parameters() if p.requires_grad} == set(map(id, parameters.values()))
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
 @pytest.mark.parametrize("count", [1, 2, None])
-def test_only_the_highest_layers_move(tiny_base, adapter, count):
-    model, parameters, _ = opened(tiny_base, adapter=adapter, train_layers=count)
+def test_only_the_highest_layers_move(tiny_base, count):
+    model, parameters = opened(tiny_base, train_layers=count)
     first = 3 - (count or 3)
     assert {int(name.split(".")[2]) for name in parameters} == set(range(first, 3))
     move(parameters)
@@ -60,33 +58,20 @@ def test_only_the_highest_layers_move(tiny_base, adapter, count):
     assert not torch.isclose(before[:, below:], after[:, below:]).all()
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_the_adapter_taken_out_gives_the_trained_model(tiny_base, adapter):
-    model, parameters, options = opened(tiny_base, adapter=adapter, average=1.0, rank=4 if adapter == "lora" else None)
+def test_the_adapter_taken_out_gives_the_trained_model(tiny_base):
+    model, parameters = opened(tiny_base)
     move(parameters)
     plain = load_model(tiny_base, 3, CPU, torch.float32)
-    found = learned_adapter(parameters, plain, options)
+    found = learned_adapter(parameters, plain, 128)
     merge(dict(plain.named_parameters()), found)
     torch.testing.assert_close(features(plain), features(model), atol=5e-3, rtol=5e-3)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_an_average_goes_part_of_the_way(tiny_base, adapter):
-    _, parameters, _ = opened(tiny_base, adapter=adapter)
+def test_differences_are_cut_to_a_rank(tiny_base):
+    _, parameters = opened(tiny_base)
     move(parameters)
     base = load_model(tiny_base, 3, CPU, torch.float32)
-    half, whole = (
-        dict(learned_adapter(parameters, base, TrainOptions(adapter=adapter, average=a)).additions()) for a in (0.5, 1)
-    )
-    for name, addition in whole.items():
-        np.testing.assert_allclose(2 * half[name], addition, atol=2e-3 * np.abs(addition).max())
-
-
-def test_full_differences_can_be_cut_to_a_rank(tiny_base):
-    _, parameters, _ = opened(tiny_base, adapter="full")
-    move(parameters)
-    base = load_model(tiny_base, 3, CPU, torch.float32)
-    whole, cut = (learned_adapter(parameters, base, TrainOptions(adapter="full", rank=rank)) for rank in (None, 2))
+    whole, cut = (learned_adapter(parameters, base, rank) for rank in (128, 2))
     assert len(cut.content) < len(whole.content) / 3
     assert {name for name, _ in cut.additions()} == {name for name, _ in whole.additions()}
 
@@ -111,11 +96,11 @@ def test_more_layers_than_there_are_is_refused(tiny_base):
 
 
 def test_weights_that_grew_beyond_float16_are_refused(tiny_base):
-    _, parameters, options = opened(tiny_base, adapter="full")
+    _, parameters = opened(tiny_base)
     with torch.no_grad():
         next(iter(parameters.values())).fill_(1e6)
     with pytest.raises(EncoderError, match="grew beyond float16; take a smaller learning rate"):
-        learned_adapter(parameters, load_model(tiny_base, 3, CPU, torch.float32), options)
+        learned_adapter(parameters, load_model(tiny_base, 3, CPU, torch.float32), 128)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
@@ -128,7 +113,7 @@ def test_dropout_that_a_family_keeps_as_a_number_is_what_is_asked_for(tmp_path, 
     shutil.copy(tiny_base / "tokenizer.json", tmp_path / "base")
     bundle = BundleSettings("x", str(tmp_path / "base"), layers=(2, 3), max_tokens=32).uncut()
     features = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-    student = Student(bundle, [TASKS[0]], TrainOptions(dropout=rate, adapter="lora"), features, None, CPU, False)
+    student = Student(bundle, [TASKS[0]], TrainOptions(dropout=rate), features, None, CPU, False)
     kept = [
         m.attention_dropout
         for n, m in student.model.named_modules()

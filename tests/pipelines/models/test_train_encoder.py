@@ -19,7 +19,7 @@ from tests.conftest import random_texts, store_files
 from tests.pipelines.labelled_folders import write_split
 
 QUICK = [
-    "--layers", "2", "3", "--max_tokens", "32", "--steps", "6", "--head_steps", "2", "--batch_texts", "16",
+    "--layers", "2", "3", "--max_tokens", "32", "--steps", "8", "--batch_texts", "16",
     "--eval_steps", "4", "--eval_rows", "30", "--device", "cpu", "--precision", "float32",
 ]  # fmt: skip
 
@@ -75,13 +75,13 @@ def test_the_same_command_gives_the_same_bytes(tasks, tiny_base, tmp_path):
 
 
 def test_the_description_records_tasks_rows_options_seed_losses_and_scores(tasks, tiny_base, tmp_path):
-    train_encoder.run(command(tasks, tiny_base, tmp_path / "mine", "--seed", "3", "--adapter", "full", "--rank", "2"))
+    train_encoder.run(command(tasks, tiny_base, tmp_path / "mine", "--seed", "3", "--rank", "2"))
     described = json.loads((tmp_path / "mine" / "encoder.json").read_text())
     training = described["training"]
     assert [(t["name"], t["kind"], t["train_rows"], t["validation_rows"]) for t in training["tasks"]] == [
         ("held", "single", 90, 40), ("words", "multi", 90, 40), ("count", "regression", 90, 40)
     ]  # fmt: skip
-    assert (training["options"]["seed"], training["options"]["adapter"], training["options"]["rank"]) == (3, "full", 2)
+    assert (training["options"]["seed"], training["options"]["rank"]) == (3, 2)
     assert set(training["history"][0]["scores"]) == {"held", "words", "count"}
     assert training["history"][-1]["losses"]["held"] > 0
     assert described["calibration"]["source"] == "training splits of: held words count"
@@ -195,7 +195,7 @@ def test_bad_tasks_are_told_in_one_line_and_nothing_is_written(tasks, tiny_base,
     ("more", "message"),
     [
         (["--tasks", "no-such"], "--tasks no-such is not a folder"),
-        (["--average", "2"], "average must be at least 0 and at most 1"),
+        (["--warmup_share", "2"], "warmup_share must be at least 0 and at most 1"),
         (["--rebuild", "-1"], "rebuild must not be negative, but is -1.0"),
         (["--rebuild", "nan"], "rebuild must not be negative, but is nan"),
         (["--bits", "12"], "multiple of 8"),

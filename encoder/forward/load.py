@@ -1,0 +1,33 @@
+"""Choose how a base model runs on a device, and load it."""
+
+from __future__ import annotations
+
+import torch
+
+from encoder.adapter import Adapter
+from encoder.base import Base
+from encoder.forward import transformer, varlen
+from encoder.forward.model import load_model
+from encoder.forward.packed import PackedRunner
+from encoder.forward.padded import PaddedRunner
+from encoder.forward.runner import Runner
+from encoder.forward.varlen import VarlenRunner
+from encoder.pooling import Pooling
+
+
+def load_runner(
+    base: Base, pooling: Pooling, adapter: Adapter | None, device: torch.device, dtype: torch.dtype
+) -> Runner:
+    """Load a base model with an adapter, up to the highest pooled layer; texts lie end to end where that is possible.
+
+    Raises:
+        EncoderError: see `encoder.forward.model.load_model`.
+    """
+    top_layer = max(pooling.layers)
+    if device.type == "cpu" or varlen.suits(device, dtype):
+        model = transformer.load(base.folder, base.config(), top_layer, device, dtype, adapter)
+        if model is not None and varlen.available(model.heads, model.head_size, device, dtype):
+            return VarlenRunner(model, pooling, device)
+        if model is not None and device.type == "cpu":
+            return PackedRunner(model, pooling)
+    return PaddedRunner(load_model(base.folder, top_layer, device, dtype, adapter), pooling, device, base.pad_id)
