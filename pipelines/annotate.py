@@ -134,7 +134,7 @@ def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) 
         job.store.record_failure({"shard": key, "unit": 0, "path": path, "step": "plan", "reason": reason})
     if not job.plan.units:
         return {"milliseconds": 0}
-    job.store.write_file(f"runs/{job.store.run_id}/plan.jsonl", job.plan.to_lines())
+    job.store.write_file(f"runs/{job.store.run_id}/plan.jsonl", job.plan.to_lines(job.store.run_id))
     with Progress(job.store, job.bundle.fingerprint, job.heads, job.plan, options.progress):
         pipeline = create_pipeline(beam_options)
         build(pipeline, options, job, worker_threads(options, beam_options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,8 +53,14 @@ class Plan:
     def to_label(self) -> list[Unit]:
         return [unit for unit in self.units if unit.files is not None]
 
-    def to_lines(self) -> str:
-        return "".join(unit.to_json() + "\n" for unit in self.units)
+    def to_lines(self, run_id: str) -> str:
+        """Write the units, one a line, in an order drawn from the run's id: two runs on one store then share the work.
+
+        Each run lists a unit's files before it begins; if both took the same order, both would make every unit.
+        """
+        units = list(self.units)
+        random.Random(run_id).shuffle(units)
+        return "".join(unit.to_json() + "\n" for unit in units)
 
 
 def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:

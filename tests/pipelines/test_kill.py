@@ -102,6 +102,22 @@ def test_two_runs_on_one_store_at_once_end_in_the_same_store(corpus, undisturbed
 
 
 @pytest.mark.slow
+def test_two_runs_on_one_store_at_once_share_the_work(tmp_path, tiny_bundle, tiny_heads):
+    """Of 100 units each run takes what the other has not: together they encode at most a tenth more than one run would."""
+    (tmp_path / "in").mkdir()
+    for number in range(100):
+        (tmp_path / "in" / f"{number}.txt").write_text("\n".join(random_texts(60, seed=number)))
+    pair = [
+        subprocess.Popen(command(tmp_path, "shared", tiny_bundle, tiny_heads), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in pair] == [0, 0], [process.stdout.read() for process in pair]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "shared" / "runs").glob("*/run.json")]
+    encoded = [record["summary"]["documents"] for record in records]
+    assert 6000 <= sum(encoded) <= 6600, encoded
+    assert verify.run(["--store", f"{tmp_path}/shared", "--input", f"{tmp_path}/in"]).problems == ()
+
+
 def test_a_live_runs_temporary_files_are_left_alone(corpus, undisturbed, tiny_bundle, tmp_path):
     from pipelines.runs import Run, clean_dead_runs
     from transforms.store import open_or_create_store

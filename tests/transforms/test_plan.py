@@ -160,3 +160,11 @@ def test_a_file_that_links_lead_to_is_read_once(tmp_path, caplog):
     (shard,) = match_shards([str(tmp_path / "dumps" / "**")], str(tmp_path), ReadOptions())
     assert shard.relative_path == "dumps/2024-01-01/a.txt"
     assert "each is read once" in caplog.text
+
+
+def test_a_plan_is_written_in_an_order_drawn_from_the_run(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x\n" * 5000)
+    made = plan(shards_of(tmp_path), Listing([]), {}, 500, {})
+    first, again, second = (made.to_lines(run).splitlines() for run in ("run-1", "run-1", "run-2"))
+    assert first == again != second
+    assert sorted(first) == sorted(second) == sorted(unit.to_json() for unit in made.units)
