@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from pipelines.models.train_encoder import run as train_encoder
     from pipelines.models.train_head import run as train_head
     from pipelines.models.zero_shot_head import run as zero_shot_head
+    from pipelines.prune import run as prune
     from pipelines.status import run as status
     from pipelines.verify import run as verify
-    from transforms.plan import InputError
+    from transforms.match import InputError
     from transforms.store import Store, StoreError, open_store
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = [
     "load_head",
     "make_encoder",
     "open_store",
+    "prune",
     "status",
     "train_encoder",
     "train_head",
@@ -85,7 +87,7 @@ _PLACES = {
     "Head": "heads:Head",
     "HeadBank": "heads:HeadBank",
     "HeadError": "heads:HeadError",
-    "InputError": "transforms.plan:InputError",
+    "InputError": "transforms.match:InputError",
     "OptionError": "encoder.declare:OptionError",
     "Pooling": "encoder:Pooling",
     "Store": "transforms.store:Store",
@@ -101,6 +103,7 @@ _PLACES = {
     "load_head": "heads:load",
     "make_encoder": "pipelines.models.make_encoder:run",
     "open_store": "transforms.store:open_store",
+    "prune": "pipelines.prune:run",
     "status": "pipelines.status:run",
     "train_encoder": "pipelines.models.train_encoder:run",
     "train_head": "pipelines.models.train_head:run",
