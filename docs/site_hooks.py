@@ -6,11 +6,8 @@ them for the site; mkdocs then checks that every link and every anchor exists.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import posixpath
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ PAGES_OUTSIDE = {
     "encoder/bundles/default/README.md": "reference/bundled-encoder.md",
     "examples/README.md": "reference/example-corpus.md",
 }
-HELP_WIDTH = 100
 _SOURCES = {page: source for source, page in PAGES_OUTSIDE.items()}
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<text>!?\[[^\]]*\])\((?P<link>[^)\s]+)\)")
@@ -96,11 +92,6 @@ def insert_options(markdown: str) -> str:
 
 def command_options(command: str) -> str:
     """Return the options of a command as Markdown, from this checkout."""
-    if importlib.util.find_spec("pipelines.option_tables"):
-        from pipelines.option_tables import options_table
+    from pipelines.option_tables import options_table
 
-        return options_table(command)
-    environment = os.environ | {"COLUMNS": str(HELP_WIDTH), "PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-m", "pipelines.cli", command, "--help"]
-    help_text = subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout.rstrip()
-    return f"```\n{help_text}\n```"
+    return options_table(command)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoder.base import EncoderError
     from encoder.bundle import Bundle, describe
+    from encoder.choices import Precision
     from encoder.encode import Codes, Encoder
     from encoder.pooling import Pooling
 
@@ -30,7 +31,7 @@ _MODULES = {
 def load(
     bundle: str | Bundle = "default",
     device: str = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
     batch_tokens: int | None = None,
 ) -> Encoder:
     """Load an encoder, ready to encode.

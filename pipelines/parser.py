@@ -67,7 +67,7 @@ def from_arguments(cls: type[_T], namespace: argparse.Namespace, **given: Any) -
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in values and dataclasses.is_dataclass(hints[field.name]):
-            values[field.name] = from_arguments(hints[field.name], namespace)  # type: ignore[arg-type]
+            values[field.name] = from_arguments(hints[field.name], namespace)
     return cls(**values)
 
 
@@ -144,7 +144,13 @@ class _Store(argparse._StoreAction):
         self.option = option
         self.default_text = default_text or option.metadata["default_text"]
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         before = getattr(namespace, self.dest, None)
         is_list = self.nargs == "+" and self.option.value_type is str and not self.option.choices
         if is_list and before is not None and before is not self.default:

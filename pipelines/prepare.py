@@ -269,7 +269,7 @@ def find_root(options: AnnotateOptions) -> str:
 
 
 def _open(options: AnnotateOptions, root: str) -> Store:
-    rules = dict(options.cut_rules)
+    rules: dict[str, int | None] = dict(options.cut_rules)
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**rules), root)
+        return Store(options.store, CutRules(**options.cut_rules), root)
     return dataclasses.replace(open_or_create_store(options.store, root, rules, made_by()), input_root=root)

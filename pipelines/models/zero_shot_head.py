@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> Head:
     )
     print(
         f"zero-shot head {head.task} ({head.fingerprint[:12]}) for encoder {model.fingerprint[:12]}, made of "
-        f"{sum(map(len, prompts))} prompts {on}\nthe scores are not calibrated; written to {options.output}"
+        f"{sum(map(len, prompts))} prompts {on}\nits scores are not calibrated; written to {options.output}"
     )
     return head
 
