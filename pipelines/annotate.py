@@ -191,10 +191,12 @@ def build(pipeline: beam.Pipeline, options: AnnotateOptions, job: Job, threads: 
     """
     import transforms
     from transforms.label import with_torch
-    from transforms.machine import installed
+    from transforms.machine import package_version
 
     store, plan, encoder = job.store, job.plan, job.bundle.fingerprint
-    encoding = dataclasses.replace(options.encoding, threads=threads, base_id=job.bundle.base_id, version=installed())
+    encoding = dataclasses.replace(
+        options.encoding, threads=threads, base_id=job.bundle.base_id, version=package_version()
+    )
     heads = [HeadName.of(head) for head in job.heads]
     units = pipeline | "ReadPlan" >> transforms.ReadPlan(store.path("runs", store.run_id, "plan.jsonl"))
     if plan.to_encode:

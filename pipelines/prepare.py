@@ -17,7 +17,7 @@ from transforms.codes_file import CONTENT_HASH
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards, has_content
 from transforms.layout import Listing, codes_folder, labels_folder
-from transforms.machine import NOT_INSTALLED, installed
+from transforms.machine import NOT_INSTALLED, package_version
 from transforms.match import InputError, common_root, match_shards
 from transforms.models import describe_stored_encoder, stored_encoders
 from transforms.options import CutRules, ReadOptions
@@ -251,7 +251,7 @@ def still_failed(job: Job) -> list[dict[str, Any]]:
 
 
 def made_by() -> str:
-    return f"encode-once {installed()}".replace(NOT_INSTALLED, f"({NOT_INSTALLED})")
+    return f"encode-once {package_version()}".replace(NOT_INSTALLED, f"({NOT_INSTALLED})")
 
 
 def label_listings(store: Store, used: list[Head]) -> dict[str, Listing]:

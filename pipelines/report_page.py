@@ -1,4 +1,4 @@
-"""Lay a run's record out as one HTML page that needs nothing beside it: no script, no picture, no network."""
+"""Render the record of a run as one self-contained HTML page: no script, no picture, no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ td.n { text-align: right; font-variant-numeric: tabular-nums } td.bar { width: 2
 td.bar div { background: #0072b2; height: .8rem } .bad { color: #b42318 }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e6e8eb } code { background: #262a30 } }
 """
-_FOUND = {  # of a plan's counts, those for people
+_PLAN_ROWS = {  # counts of the plan that are shown
     "shards": "shards",
     "source_bytes": "bytes in them",
     "shards_changed": "shards that changed",
@@ -28,12 +28,13 @@ _FOUND = {  # of a plan's counts, those for people
 }
 
 
-def lay_out(record: dict[str, Any]) -> str:
-    """Write what `run.json` holds as a page; what is not in it yet is left out."""
-    title = f"{record['command']}: {record['state']}"
+def render(record: dict[str, Any]) -> str:
+    """Return the page of what `run.json` holds; parts that it does not hold yet are left out."""
+    failed = len(record.get("summary", {}).get("failures", ()))
+    title = f"{record['command']}: {record['state']}" + (f", {failed:,} units failed" if failed else "")
     parts = [f"<h1>{escape(title)}</h1>", _asked(record)]
     if "plan" in record:
-        rows = [(name, f"{record['plan'][key]:,}") for key, name in _FOUND.items() if record["plan"].get(key)]
+        rows = [(name, f"{record['plan'][key]:,}") for key, name in _PLAN_ROWS.items() if record["plan"].get(key)]
         parts.append(_section("Found", _table(rows)))
     if "error" in record:
         parts.append(_section("Error", f'<p class="bad">{escape(record["error"])}</p>'))
@@ -57,12 +58,17 @@ def _done(summary: dict[str, Any]) -> str:
     rows = [
         ("documents encoded", f"{summary['documents']:,}"),
         ("tokens read", f"{summary['tokens']:,}"),
-        ("of which part was not read", f"{summary['truncated']:,}"),
+        ("documents truncated", f"{summary['truncated']:,}"),
         ("rows rejected", f"{rejected:,} ({summary['reject_share']:.2%})"),
         *((f"… {reason}", f"{count:,}") for reason, count in summary["rejected"].items()),
         ("seconds", f"{summary['seconds']:,.1f}"),
-        ("documents a second", f"{summary['documents_per_second']:,.1f}"),
+        ("documents per second", f"{summary['documents_per_second']:,.1f}"),
     ]
+    if summary.get("recognised"):
+        rows.append(("shards recognised after a move or touch", f"{summary['recognised']:,}"))
+    if summary.get("replaced_shards"):
+        replaced = f"{summary['replaced_shards']:,} ({summary['replaced_documents']:,} documents)"
+        rows.append(("earlier versions of shards removed", replaced))
     if summary["documents"] and summary["seconds"]:
         rows.append(("seconds in the encoder, all workers", f"{summary['encode_seconds']:,.1f}"))
         rows.append(("padding", f"{summary['padding_share']:.1%}"))

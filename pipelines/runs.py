@@ -1,4 +1,4 @@
-"""Keep the record of a run in the store: what was asked, found and done; and clean up after runs that died."""
+"""Write the record of a run into the store: options, plan and results; and clean up after killed runs."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import Any
 
-from pipelines.report_page import lay_out
+from pipelines.options import annotate_parser
+from pipelines.report_page import render
 from transforms.filesystem import files
-from transforms.machine import installed
+from transforms.machine import package_version
 from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
 PAGE = "report.html"
 _log = logging.getLogger(__name__)
-# Words of options whose value is nobody else's business: the store is read by many.
-_SECRET_WORDS = {
-    "credential",
-    "credentials",
-    "key",
-    "keys",
-    "passwd",
-    "password",
-    "passwords",
-    "secret",
-    "secrets",
-    "token",
-}
-_MAY_HOLD_SECRETS = ("connection_string", "environment_config", "environment_options", "process_variables")
+# Options of Beam whose values are recorded. Others may hold secrets, inside of values too, and are recorded by name.
+_BEAM_OPTIONS_SHOWN = frozenset(
+    f"--{name}"
+    for name in (
+        "direct_num_workers",
+        "direct_running_mode",
+        "environment_type",
+        "job_name",
+        "machine_type",
+        "max_num_workers",
+        "num_workers",
+        "parallelism",
+        "project",
+        "region",
+        "runner",
+        "sdk_worker_parallelism",
+    )
+)
 _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
 class Run:
-    """One run on a store, from `with Run(…)` to its end. `run.json` says "running" until it is done.
+    """One run on a store, from `with Run(…)` to its end. `run.json` has the state "running" until it is done.
 
-    On a local store the run holds a lock on a file in its folder: however it dies, the lock goes with it, and a later run
-    sees that what it left behind belongs to nobody. `report.html` is written at the end, for people.
+    On a local store the run holds a lock on a file in its folder. However the process ends, the lock ends with it, and a
+    later run sees that its temporary files are leftovers. `report.html` is written at the end.
     """
 
     def __init__(self, store: Store, command: str, argv: Sequence[str]) -> None:
@@ -54,7 +59,7 @@ class Run:
             "run": self.store.run_id,
             "state": "running",
             "command": command,
-            "arguments": without_secrets(argv),
+            "arguments": redact(argv, annotate_parser(command)._option_string_actions),
             "started": started.isoformat(timespec="seconds"),
             "machine": {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
             "versions": {"python": platform.python_version(), **_versions()},
@@ -91,7 +96,7 @@ class Run:
             shutil.rmtree(self.store.temporary_folder, ignore_errors=True)  # may be what makes room for the record
         try:
             self.note(**ended)
-            self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", lay_out(self.record))
+            self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", render(self.record))
         except OSError as second:
             if error is None:
                 raise
@@ -102,21 +107,28 @@ class Run:
                 os.close(self._lock)
 
 
-def without_secrets(argv: Sequence[str]) -> list[str]:
-    """Return command-line arguments with `***` for the values of options that are keys, tokens, passwords and the like."""
-    shown: list[str] = []
-    hide_next = False
+def redact(argv: Sequence[str], options: Container[str]) -> list[str]:
+    """Return command-line arguments with `***` for what may be a secret: the store is read by many.
+
+    Values of `options` (this program's own, such as "--store") and of harmless options of Beam are shown, without what URLs
+    hold of users, passwords and signatures. Of all other options the name is shown.
+    """
+    redacted: list[str] = []
+    shown = False
     for argument in argv:
-        name, equals, _ = argument.partition("=")
-        is_option = name.startswith("--")
-        if hide_next and not is_option:
-            shown.append("***")
-            continue
-        words = set(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().replace("-", "_").split("_"))
-        is_secret = is_option and (bool(_SECRET_WORDS & words) or name.endswith(_MAY_HOLD_SECRETS))
-        shown.append(f"{name}=***" if is_secret and equals else argument)
-        hide_next = is_secret and not equals
-    return shown
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            shown = name in options or name in _BEAM_OPTIONS_SHOWN
+            redacted.append(name + equals + (_redact_value(value, shown) if equals else ""))
+        else:
+            redacted.append(_redact_value(argument, shown))
+    return redacted
+
+
+def _redact_value(value: str, shown: bool) -> str:
+    if not shown:
+        return "***"
+    return re.sub(r"(://[^?#\s]*)\?\S*", r"\1?***", re.sub(r"://[^/@\s]*@", "://***@", value))
 
 
 def clean_dead_runs(store: Store) -> None:
@@ -175,4 +187,4 @@ def _lock(path: str) -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    return {package: installed(package) for package in _PACKAGES}
+    return {package: package_version(package) for package in _PACKAGES}

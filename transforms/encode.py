@@ -20,7 +20,7 @@ from transforms.blocks import TextBlock
 from transforms.codes_file import CodesFileWriter, part_table, read_part, write_part
 from transforms.filesystem.files import is_disk_full
 from transforms.layout import FileName, UnitFiles, codes_folder, parts_folder
-from transforms.machine import NOT_INSTALLED, installed, usable_cores
+from transforms.machine import NOT_INSTALLED, package_version, usable_cores
 from transforms.models import describe_stored_encoder
 from transforms.options import EncodeOptions, ReadOptions
 from transforms.read import ContentHash, block_limits, read_unit, report_failure
@@ -75,7 +75,7 @@ class _EncodeUnits(beam.DoFn):
         self.models_loaded = count(METRICS, "models_loaded")
 
     def setup(self) -> None:
-        versions = (installed(), self.options.version)
+        versions = (package_version(), self.options.version)
         if NOT_INSTALLED not in versions and "" not in versions and versions[0] != versions[1]:
             raise RuntimeError(f"this worker has encode-once {versions[0]}, the run was started with {versions[1]}")
         if self.options.threads:

@@ -1,4 +1,4 @@
-"""Say what this machine has: machines that work on one store must have the same version of this package."""
+"""Versions and cores of this machine. Machines that work on one store need the same version of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 NOT_INSTALLED = "not installed"
 
 
-def installed(package: str = "encode-once") -> str:
+def package_version(package: str = "encode-once") -> str:
     """Return a package's version, or `NOT_INSTALLED`."""
     try:
         return version(package)

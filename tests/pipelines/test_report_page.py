@@ -4,7 +4,7 @@ import html.parser
 
 import pytest
 
-from pipelines.report_page import lay_out
+from pipelines.report_page import render
 
 RECORD = {
     "run": "20260101T000000Z-00000000",
@@ -53,7 +53,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def text_of(**more) -> list[str]:
-    return Reader(lay_out(RECORD | more)).text
+    return Reader(render(RECORD | more)).text
 
 
 def test_a_finished_run_shows_figures_and_labels_the_commonest_first():

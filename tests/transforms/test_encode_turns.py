@@ -7,7 +7,7 @@ import torch
 
 from transforms import encode
 from transforms.encode import EncodeOptions, _encode_semaphore, _EncodeUnits
-from transforms.machine import installed
+from transforms.machine import package_version
 from transforms.options import CutRules, ReadOptions
 from transforms.store import Store
 
@@ -33,6 +33,6 @@ def test_encodings_at_once(monkeypatch, device, cores, threads, turns):
 def test_a_worker_of_another_version_is_refused():
     worker = _EncodeUnits(Store("/none", CutRules(), ""), ReadOptions(), "0" * 64, EncodeOptions(version="0.0.1"))
     with pytest.raises(
-        RuntimeError, match=f"this worker has encode-once {installed()}, the run was started with 0.0.1"
+        RuntimeError, match=f"this worker has encode-once {package_version()}, the run was started with 0.0.1"
     ):
         worker.setup()
