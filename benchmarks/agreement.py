@@ -28,7 +28,7 @@ def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
             figures[precision] = {"absent": reason(error)}
             rows.append((precision, "-", "-", "-", f"absent: {reason(error)}"))
             continue
-        differing = bit_packing.differing_share(bits, reference)
+        differing = bit_packing.hamming_distance(bits, reference)
         same = {head.task: float(np.mean(same_labels(head, bits, reference))) for head in loaded}
         mean, worst = float(np.mean(list(same.values()))), min(same, key=lambda task: same[task])
         figures[precision] = {

@@ -191,7 +191,7 @@ def _repeat(products: Callable[[], None], times: int, device: torch.device) -> N
 def _differing(texts: list[str], found: np.ndarray, ours: encoder.Encoder) -> float:
     """Return the share of bits that differ from those of float32 on the same device: padded there, if it is a GPU."""
     exact = in_thread(lambda: encoder.load(ours.bundle, str(ours.device), "float32").encode(texts).bits)
-    return round(bits.differing_share(found, exact), 5)
+    return round(bits.hamming_distance(found, exact), 5)
 
 
 def _note(ours: encoder.Encoder) -> str:

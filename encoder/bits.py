@@ -18,7 +18,7 @@ def pack(ones: np.ndarray) -> np.ndarray:
 
 
 def pack_tensor(ones: torch.Tensor) -> torch.Tensor:
-    """Pack booleans (n, bits) into bytes (n, bits // 8) uint8 as `pack` does, on the device they are on."""
+    """Pack booleans (n, bits) into bytes (n, bits // 8) uint8 as `pack` does, on the tensor's device."""
     import torch
 
     if ones.ndim != 2 or ones.shape[1] % 8:
@@ -34,8 +34,8 @@ def unpack(codes: np.ndarray) -> np.ndarray:
     return np.unpackbits(codes, axis=1, bitorder="big")
 
 
-def differing_share(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the share of bits in which two arrays of codes (n, bits // 8) uint8 differ."""
+def hamming_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the share of bits in which two arrays of codes (n, bits // 8) uint8 differ, between 0 and 1."""
     if a.shape != b.shape:
         raise ValueError(f"codes of shapes {a.shape} and {b.shape} cannot be compared")
     if a.size == 0:

@@ -1,6 +1,6 @@
-"""Describe an encoder bundle: everything that decides its output bits, in `encoder.json` and a safetensors file.
+"""An encoder bundle: everything that decides the output bits of an encoder, in `encoder.json` and safetensors files.
 
-Needs neither torch nor transformers, so that a plan, a listing or a check can be made without loading a model.
+Needs neither torch nor transformers, so that planning, listing and checking do not load a model.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """Say what turns text into codes.
+    """Everything that turns text into codes.
 
     Attributes:
         name: for people; not part of the fingerprint.
-        base_id: the base model (see `encoder.base`); not part of the fingerprint, its files' hashes are.
+        base_id: the base model (see `encoder.base`); its files' hashes are part of the fingerprint, its name is not.
         base_files: SHA-256 by file name of the base model's configuration, weights and tokenizer.
         pooling: layers × positions.
-        bits: bits a code; a multiple of 8.
-        thresholds: (bits,) float32; a feature above its threshold is a one.
-        projection: (dim, bits) float32, or (blocks, dim // blocks, bits // blocks), applied to the features before the
-            threshold as `encoder.projection.project` does; or None.
-        adapter: what is added to the base model's weights, or None.
-        prefix: put before every text ("query: " for E5).
-        max_tokens: tokens a window, special ones included.
-        long_texts: what happens to a text over `max_tokens`: "truncate" reads its beginning; "windows" reads all of it
-            in overlapping windows whose features are averaged before the threshold.
-        overlap_tokens: tokens two neighbouring windows share.
-        calibration: how the thresholds were made, for people.
-        training: how the adapter was learned, for people; empty where nothing was.
+        bits: bits per code; a multiple of 8.
+        thresholds: (bits,) float32; a feature above its threshold gives a one.
+        projection: applied to the features before the threshold, see `encoder.projection.project`: (dim, bits) float32 or
+            (blocks, dim // blocks, bits // blocks); or None.
+        adapter: the tensors added to the base model's weights, or None.
+        prefix: inserted before every text ("query: " for E5).
+        max_tokens: tokens per window, special tokens included.
+        long_texts: what happens to a text of more than `max_tokens`: "truncate" reads its beginning; "windows" reads all of it
+            in overlapping windows, whose features are averaged before the threshold.
+        overlap_tokens: tokens that two neighbouring windows share.
+        calibration: how the thresholds were fitted, for people.
+        training: how the adapter was trained, for people; empty without an adapter.
     """
 
     name: str
@@ -103,15 +103,20 @@ class Bundle:
 
     @property
     def rotated(self) -> bool:
-        """Return whether each pooled vector is turned by itself: a stretch of the bits is then still of one vector."""
+        """Return whether each pooled vector is rotated by itself: then each stretch of the bits belongs to one vector."""
         return self.projection is not None and self.projection.ndim == 3
 
     def find_base(self) -> Base:
-        """Locate the base model here and check that it is the one the bundle was made with (hashes its files)."""
+        """Find the base model and check that its files have the pinned hashes. Reads all of them.
+
+        Raises:
+            EncoderError: the base model is not found, or differs.
+        """
         base = find(self.base_id)
-        if (found := base.file_hashes()) != self.base_files:
-            changed = sorted(n for n in found.keys() | self.base_files.keys() if found.get(n) != self.base_files.get(n))
-            pinned, here = (files.get(changed[0], "absent")[:12] for files in (self.base_files, found))
+        if (hashes := base.file_hashes()) != self.base_files:
+            names = hashes.keys() | self.base_files.keys()
+            changed = sorted(name for name in names if hashes.get(name) != self.base_files.get(name))
+            pinned, here = (files.get(changed[0], "absent")[:12] for files in (self.base_files, hashes))
             raise EncoderError(
                 f"base model {self.base_id} is not the one encoder {self.name!r} was made with: {changed[0]} has "
                 f"SHA-256 {here} here and {pinned} in the bundle; install the pinned model or make the encoder again"
@@ -119,10 +124,7 @@ class Bundle:
         return base
 
     def files(self) -> dict[str, bytes]:
-        """Return the bundle's files by name, as they lie in its folder; the description comes last.
-
-        Who writes them in this order leaves no folder that looks like a bundle and is half of one.
-        """
+        """Return the contents of the bundle's files by name, in the order in which to write them: the description is last."""
         description = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -138,7 +140,11 @@ class Bundle:
         return {PARAMETERS_FILE: self._parameters(), **adapter, DESCRIPTION_FILE: text.encode()}
 
     def save(self, folder: str | Path) -> Path:
-        """Write the bundle's folder; an existing bundle there is replaced, anything else is refused."""
+        """Write the bundle's folder; replace an existing bundle, refuse anything else.
+
+        Raises:
+            EncoderError: the folder holds other files, or cannot be written.
+        """
         folder = Path(folder)
         ENCODER_FOLDER.write(folder, self.files())
         return folder
@@ -165,11 +171,11 @@ def _check_array(name: str, array: np.ndarray, fits: bool, shape: str) -> None:
     if array.dtype != np.float32 or not fits:
         raise EncoderError(f"{name} must be float32 {shape}, not {array.dtype} {array.shape}")
     if not np.isfinite(array).all():
-        raise EncoderError(f"{name} hold values that are not finite")
+        raise EncoderError(f"{name} has values that are not finite")
 
 
 def _as_stored(projection: np.ndarray) -> np.ndarray:
-    """Return a projection of blocks as float16 where that holds it exactly, as it does rotations; others as they are."""
+    """Return a projection of blocks as float16 if that is exact, which it is for rotations; others unchanged."""
     if projection.ndim == 2:
         return projection
     half = projection.astype(np.float16)
@@ -177,10 +183,14 @@ def _as_stored(projection: np.ndarray) -> np.ndarray:
 
 
 def describe(bundle: str) -> Bundle:
-    """Read a bundle's description without loading its model.
+    """Read a bundle without loading its model.
 
-    `bundle` is "default", a bundle's folder, a model's folder, or a Hugging Face id; a bare model gets the mean of its
-    last layer, cut at zero.
+    Args:
+        bundle: "default", a bundle's folder, a model's folder, or a Hugging Face id. A model without a bundle gets the mean of
+            its last layer, with thresholds at zero.
+
+    Raises:
+        EncoderError: there is no such bundle or model, or it cannot be read.
     """
     bundle = os.path.expanduser(bundle)
     folder = BUNDLED_FOLDER / bundle if re.fullmatch(r"[\w-]+", bundle) else Path(bundle)
@@ -188,11 +198,12 @@ def describe(bundle: str) -> Bundle:
         return read(folder)
     if (Path(bundle) / DESCRIPTION_FILE).is_file():
         return read(Path(bundle))
-    made = plain(find(bundle))
+    bare = bundle_of_bare_model(find(bundle))
     _log.warning(
-        "%s is a bare model: its features are cut at zero; make-encoder fits thresholds and keeps more", bundle
+        "%s is a model without thresholds: they are set to zero; bits are better with the thresholds that make-encoder fits",
+        bundle,
     )
-    return made
+    return bare
 
 
 def read(folder: Path) -> Bundle:
@@ -232,18 +243,18 @@ def read(folder: Path) -> Bundle:
         )
     except EncoderError:
         raise
-    except Exception as error:  # whatever a damaged file throws, the reader is told which file
+    except Exception as error:  # whatever a damaged file raises, the message names the folder
         raise EncoderError(f"{folder} is not a readable encoder bundle: {type(error).__name__}: {error}") from error
     if bundle.fingerprint != description["fingerprint"]:
         raise EncoderError(
-            f"encoder bundle {folder} was changed after it was made: its content has fingerprint "
-            f"{bundle.fingerprint[:12]}, its description says {description['fingerprint'][:12]}"
+            f"encoder bundle {folder} was changed after it was made: its files have the fingerprint "
+            f"{bundle.fingerprint[:12]}, its description names {description['fingerprint'][:12]}; copy or make it again"
         )
     return bundle
 
 
-def plain(base: Base) -> Bundle:
-    """Make the bundle of a bare model: mean of its last layer, sign bits."""
+def bundle_of_bare_model(base: Base) -> Bundle:
+    """Return a bundle of a model that has none: the mean of its last layer, thresholds at zero."""
     config = base.config()
     width, layers = hidden_size(config), layer_count(config)
     return Bundle(
@@ -259,21 +270,21 @@ def plain(base: Base) -> Bundle:
 
 
 def default_overlap(max_tokens: int) -> int:
-    """Return how many tokens neighbouring windows share where nothing else is asked for."""
+    """Return the default number of tokens that neighbouring windows share."""
     return min(32, max_tokens // 4)
 
 
-def hidden_size(config: dict) -> int:
+def hidden_size(config: dict[str, Any]) -> int:
     """Return the width of a model's hidden states from its `config.json`."""
     return _first(config, "hidden_size", "d_model", "dim", "n_embd")
 
 
-def layer_count(config: dict) -> int:
+def layer_count(config: dict[str, Any]) -> int:
     """Return the number of a model's layers from its `config.json`."""
     return _first(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 
-def token_limit(config: dict) -> int:
+def token_limit(config: dict[str, Any]) -> int:
     """Return how many tokens a model can read at once, special ones included, from its `config.json`."""
     limit = _first(config, "max_position_embeddings", "n_positions", default=512)
     # RoBERTa's family counts positions from the padding id on.
@@ -281,11 +292,11 @@ def token_limit(config: dict) -> int:
     return limit - reserved
 
 
-def _counts_from_padding(config: dict) -> bool:
+def _counts_from_padding(config: dict[str, Any]) -> bool:
     return config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet", "roberta-prelayernorm")
 
 
-def _first(config: dict, *names: str, default: int | None = None) -> int:
+def _first(config: dict[str, Any], *names: str, default: int | None = None) -> int:
     for name in names:
         if name in config:
             return config[name]

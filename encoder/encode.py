@@ -14,10 +14,10 @@ from encoder.bits import pack_tensor
 from encoder.bundle import Bundle
 from encoder.choices import Precision
 from encoder.forward.load import load_runner
+from encoder.forward.memory import return_free_memory
 from encoder.forward.model import choose_device, choose_precision
 from encoder.forward.runner import to_device
 from encoder.forward.varlen import average_segments
-from encoder.memory import return_free_memory
 from encoder.prefetch import prefetch, split_into_chunks
 from encoder.projection import project
 from encoder.tokenize import Tokenizer, Windows

@@ -1,4 +1,4 @@
-"""Make an encoder bundle from a base model: choose what is pooled, fit where it is cut."""
+"""Make an encoder bundle from a base model: pool its layers, fit a projection and thresholds."""
 
 from __future__ import annotations
 
@@ -13,53 +13,58 @@ from encoder.encode import Encoder
 from encoder.projection import orthogonal, project, random_directions, rotation_within_layers
 from encoder.settings import BundleSettings
 
-MINIMUM_TEXTS = 64
+MIN_TEXTS = 64
 
 
-def make(
+def make_bundle(
     settings: BundleSettings, texts: list[str], *, device: str = "auto", source: str = "", seed: int = 0
 ) -> Bundle:
-    """Make a bundle whose thresholds are the mean of each value over `texts`, rotated first where that is asked for.
+    """Make a bundle whose thresholds are the mean of each value over `texts`.
 
-    A threshold at the mean rather than at zero keeps more: features are far from centred.
+    Features are far from centred, so that the mean is a better threshold than zero.
 
     Args:
-        texts: a sample of the texts to be coded, at least 64.
-        source: says where the texts are from, for the bundle's description.
+        texts: a sample of the texts to be encoded, at least 64.
+        source: where the texts are from, for the bundle's description.
+        seed: of the projection.
 
     Raises:
-        EncoderError: too few texts, a layer the model has not, an unknown pooling.
+        EncoderError: there are too few texts, a layer does not exist, or the pooling is unknown.
     """
-    raw = settings.uncut()
+    raw = settings.without_thresholds()
     check_sample(texts, settings.bits, raw.bits)
-    # The reference precision: the same thresholds whatever machine makes them, up to rounding.
+    # float32: the same thresholds on every machine, up to rounding.
     features = Encoder(raw, device=device, precision="float32").features(texts)
-    projection, how = first_projection(features, settings, seed)
+    projection, projection_record = initial_projection(features, settings, seed)
     values = project(features, projection)
     return dataclasses.replace(
         raw,
         bits=values.shape[1],
         thresholds=mean_thresholds(values),
         projection=projection,
-        calibration={"texts": len(texts), "thresholds": "mean of each dimension", "source": source} | how,
+        calibration={"texts": len(texts), "thresholds": "mean of each dimension", "source": source} | projection_record,
     )
 
 
 def check_sample(texts: list[str], bits: int | None, dim: int) -> None:
-    """Raise EncoderError where there are too few texts to fit thresholds, or a rotation of `dim` features to `bits`."""
-    if len(texts) < MINIMUM_TEXTS:
-        raise EncoderError(f"thresholds need a sample of at least {MINIMUM_TEXTS} texts, {len(texts)} were given")
+    """Raise EncoderError if there are too few texts to fit thresholds, or a rotation of `dim` features to `bits`."""
+    if len(texts) < MIN_TEXTS:
+        raise EncoderError(f"thresholds need a sample of at least {MIN_TEXTS} texts, {len(texts)} were given")
     if bits is not None and bits < dim and len(texts) < bits:
         raise EncoderError(f"{bits} bits by rotation need at least as many sample texts, {len(texts)} were given")
 
 
-def first_projection(
+def initial_projection(
     features: np.ndarray, settings: BundleSettings, seed: int
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """Make the projection of features (n, dim) float32, as `encoder.projection.project` takes it, and say how it was made."""
+    """Make the projection that settings ask for, to fit features (n, dim) float32.
+
+    Returns:
+        The projection, as `encoder.projection.project` takes it, and a record of it for the bundle's description.
+    """
     dim, bits = features.shape[1], settings.bits
     if bits is None or bits == dim:
-        if settings.rotation == "none" or dim == settings.width:  # one vector alone has no neighbour to differ from
+        if settings.rotation == "none" or dim == settings.width:  # rotation helps only several vectors
             return None, {}
         rotation = rotation_within_layers(features, settings.width, seed)
         return rotation, {"projection": "random rotation of each vector, scaled", "seed": seed}
@@ -74,7 +79,14 @@ def mean_thresholds(features: np.ndarray) -> np.ndarray:
 
 
 def iterative_quantisation(features: np.ndarray, bits: int, seed: int, rounds: int = 50) -> np.ndarray:
-    """Fit iterative quantisation (Gong and Lazebnik, CVPR 2011) to (n, dim) float32: a projection (dim, bits) float32."""
+    """Fit iterative quantisation (ITQ: Gong and Lazebnik, CVPR 2011): a PCA, and a rotation that moves values off zero.
+
+    Args:
+        features: (n, dim) float32.
+
+    Returns:
+        A projection (dim, bits) float32.
+    """
     centred = features.astype(np.float64) - features.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     principal = axes[:, ::-1][:, :bits]  # (dim, bits), largest variance first

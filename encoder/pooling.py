@@ -1,4 +1,4 @@
-"""Pool hidden states into one vector a text: layers × positions, concatenated.
+"""Pool hidden states into one vector per text: layers × positions, concatenated.
 
 Du et al. (Findings of EMNLP 2020) compare these choices; several layers pooled by their mean did best as bits.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ _FIRST_K = re.compile(r"first_([1-9]\d*)")
 
 @dataclasses.dataclass(frozen=True)
 class Pooling:
-    """Say which hidden states make the features.
+    """The hidden states that make the features.
 
     Attributes:
-        layers: hidden layers to read; 0 is the embeddings, k the output of layer k. Middle and upper layers
-            together (0 to 6 of 6) keep more as bits than the last one alone.
-        positions: how tokens become one vector, in order of concatenation: "cls" (first token), "mean", "max",
-            "last" (last token: for decoder models), "first_K" (the first K tokens side by side, e.g. first_4).
+        layers: hidden layers to read; 0 is the embeddings, k the output of layer k. Bits of all layers (0 to 6 of 6) serve
+            tasks better than bits of the last layer alone.
+        positions: how tokens become one vector, in the order of concatenation: "cls" (first token), "mean", "max", "last" (last
+            token, for decoder models), "first_K" (the first K tokens side by side, such as first_4).
     """
 
     layers: tuple[int, ...]
@@ -45,17 +46,17 @@ class Pooling:
         return width * len(self.layers) * vectors
 
     def columns(self, layer: int, dim: int) -> slice:
-        """Say which of `dim` features one of the layers made."""
+        """Return which of `dim` features belong to one of the layers."""
         share = dim // len(self.layers)
         first = self.layers.index(layer) * share
         return slice(first, first + share)
 
-    def __call__(self, hidden: tuple[torch.Tensor, ...], mask: torch.Tensor) -> torch.Tensor:
+    def __call__(self, hidden: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
         """Pool one batch.
 
         Args:
-            hidden: hidden states by layer, each (n, tokens, width); index 0 is the embeddings.
-            mask: (n, tokens) bool, true at the text's tokens, which stand at the left.
+            hidden: hidden states by layer, each (n, tokens, width); 0 is the embeddings.
+            mask: (n, tokens) bool, true at the text's tokens; padding is at the right.
 
         Returns:
             (n, dim) float32.
@@ -80,12 +81,13 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, position: str) -> torch.Tenso
     if position == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
     k = first_k(position)
-    kept = torch.where(mask.unsqueeze(2), hidden, 0.0)[:, :k]  # a shorter text leaves zeros
-    missing = k - kept.shape[1]
-    return torch.nn.functional.pad(kept, (0, 0, 0, missing)).flatten(1)
+    assert k is not None, position
+    first_tokens = torch.where(mask.unsqueeze(2), hidden, 0.0)[:, :k]  # zeros fill up a shorter text
+    missing = k - first_tokens.shape[1]
+    return torch.nn.functional.pad(first_tokens, (0, 0, 0, missing)).flatten(1)
 
 
 def first_k(position: str) -> int | None:
-    """Return K of "first_K", None of every other position."""
+    """Return K of "first_K", None for other positions."""
     match = _FIRST_K.fullmatch(position)
     return int(match[1]) if match else None

@@ -17,7 +17,7 @@ Rotation = Literal["layers", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class BundleSettings:
-    """Settings of the bundle that `encoder.make.make` and `encoder.training.train.train` make."""
+    """Settings of the bundle that `encoder.make.make_bundle` and `encoder.training.train.train` make."""
 
     name: str = option(
         metavar="NAME", default_text="the name of the output folder", help="name of the encoder, for people"
@@ -67,19 +67,19 @@ class BundleSettings:
 
         return hidden_size(find(self.base).config())
 
-    def uncut(self) -> Bundle:
-        """Describe the base model with its pooling and a bit for each pooled dimension, cut nowhere in particular yet.
+    def without_thresholds(self) -> Bundle:
+        """Return a bundle of the base model with a bit for each pooled dimension and all thresholds at zero.
 
         Raises:
-            EncoderError: a layer the model has not, an unknown pooling, `bits` that cannot be.
+            EncoderError: a layer does not exist, the pooling is unknown, or `bits` or `max_tokens` is out of range.
         """
         import numpy as np
 
         from encoder.bundle import Bundle, default_overlap, hidden_size, layer_count, token_limit
         from encoder.pooling import Pooling
 
-        found = find(self.base)
-        config = found.config()
+        base = find(self.base)
+        config = base.config()
         count = layer_count(config)
         for layer in self.layers:
             if not -count - 1 <= layer <= count:
@@ -97,8 +97,8 @@ class BundleSettings:
         dim = pooling.dim(hidden_size(config))
         return Bundle(
             name=self.name,
-            base_id=found.id,
-            base_files=found.file_hashes(),
+            base_id=base.id,
+            base_files=base.file_hashes(),
             pooling=pooling,
             bits=dim,
             thresholds=np.zeros(dim, np.float32),

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Hold the token ids of many texts; a text is one window, or several under the policy "windows".
+    """The token ids of many texts; a text is one window, or several under the policy "windows".
 
     Attributes:
-        ids: token ids of all windows, one after the other, int32.
-        starts: (windows + 1,) int64, where each window begins in `ids`.
-        text: (windows,) int64, the text each window belongs to, ascending.
+        ids: (tokens,) int32, the token ids of all windows, end to end.
+        starts: (windows + 1,) int64, the index in `ids` at which each window starts.
+        text: (windows,) int64, the number of each window's text, ascending.
         n_tokens: (n,) int32, tokens of each text that the model reads.
         truncated: (n,) bool, whether part of the text is not read.
     """
@@ -41,7 +41,7 @@ class Windows:
         return np.diff(self.starts)
 
     def batch(self, windows: np.ndarray, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Lay some windows side by side: ids (w, tokens) int64 padded at the right, and their mask (w, tokens) bool."""
+        """Return some windows side by side: ids (w, tokens) int64 padded at the right, and their mask (w, tokens) bool."""
         lengths = self.lengths[windows]
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids = np.full(mask.shape, pad_id, np.int64)
@@ -49,29 +49,30 @@ class Windows:
         return ids, mask
 
     def joined(self, windows: np.ndarray) -> np.ndarray:
-        """Lay some windows end to end: ids (their tokens,) int64."""
+        """Return some windows end to end: ids (their tokens,) int64."""
         lengths = self.lengths[windows]
-        shift = self.starts[windows] - (np.cumsum(lengths) - lengths)  # from where a window will lie to where it lies
+        # Of each window, from its place in the result to its place in `ids`.
+        shift = self.starts[windows] - (np.cumsum(lengths) - lengths)
         return self.ids[np.repeat(shift, lengths) + np.arange(lengths.sum())].astype(np.int64)
 
 
 def rows_that_fit(longest_tokens: int, batch_tokens: int) -> int:
-    """Return how many rows padded to the longest make a batch of at most `batch_tokens`: at least one."""
+    """Return how many rows, padded to the longest, fit into a batch of `batch_tokens`: at least one."""
     return max(1, batch_tokens // longest_tokens)
 
 
-# What is tokenised at once. An encoding takes a hundred bytes a token, also of the tokens that are cut off: 4 MiB of long
+# Characters that are tokenised at once. An encoding takes a hundred bytes per token, truncated tokens included: 4 MiB of long
 # texts at once would take 120 MB.
 SLICE_CHARACTERS = 1 << 18
 
 
 class Tokenizer:
-    """Tokenise texts as a bundle says: prefix, length limit, policy for long texts."""
+    """A bundle's tokenizer, with its prefix, length limit and policy for long texts."""
 
     def __init__(
         self, folder: Path, max_tokens: int, prefix: str, long_texts: LongTexts, overlap_tokens: int, pad_id: int = 0
     ) -> None:
-        self._empty = [pad_id]  # stands for a text of which a tokenizer without special tokens leaves nothing
+        self._empty = [pad_id]  # for a text without tokens, if the tokenizer adds no special tokens
         self._prefix = prefix
         self._windows = long_texts == "windows"
         self._tokenizer = _load(folder)
@@ -82,18 +83,18 @@ class Tokenizer:
         """Tokenise a batch of texts.
 
         Raises:
-            EncoderError: a text that UTF-8 cannot hold, such as half an emoji.
+            EncoderError: a text is not valid Unicode, such as half an emoji.
         """
         if self._prefix:
             texts = [self._prefix + text for text in texts]
-        parts: list[np.ndarray] = []  # Python's numbers of all texts at once would take nine times as much
+        parts: list[np.ndarray] = []  # Python's integers of all texts at once would take nine times the memory
         sizes: list[int] = []
         text_of: list[int] = []
         truncated = np.zeros(len(texts), bool)
         numbers = itertools.count()
-        for some in slices(texts):
+        for part in slices(texts):
             ids: list[list[int]] = []
-            for encoding, number in zip(self._encode(some), numbers):
+            for encoding, number in zip(self._encode(part), numbers):
                 ids.append(encoding.ids or self._empty)
                 text_of.append(number)
                 if rest := encoding.overflowing:
@@ -127,13 +128,13 @@ class Tokenizer:
 
 
 def slices(texts: list[str], characters: int = SLICE_CHARACTERS) -> Iterator[list[str]]:
-    """Cut texts into runs of at most so many characters, each of one text at least."""
-    start, held = 0, 0
+    """Split texts into runs of at most `characters`, each of at least one text."""
+    start, length = 0, 0
     for end, text in enumerate(texts):
-        if end > start and held + len(text) > characters:
+        if end > start and length + len(text) > characters:
             yield texts[start:end]
-            start, held = end, 0
-        held += len(text)
+            start, length = end, 0
+        length += len(text)
     if texts:
         yield texts[start:]
 
@@ -145,9 +146,9 @@ def _load(folder: Path) -> tokenizers.Tokenizer:
     if path.exists():
         try:
             return tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers has no class of its own for it
+        except Exception as error:  # tokenizers raises no class of its own
             raise EncoderError(f"{path} cannot be read: {error}") from None
-    from transformers import AutoTokenizer  # converts a slow tokenizer's files; several seconds to import
+    from transformers import AutoTokenizer  # converts the files of a slow tokenizer; takes seconds to import
 
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     if not tokenizer.is_fast:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoder import Bundle, bundle
-from encoder.make import make, mean_thresholds
+from encoder.make import make_bundle, mean_thresholds
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
 from encoder.training.tasks import digest
@@ -41,9 +41,9 @@ def frozen(
         FROZEN,
         f"layers-{'-'.join(map(str, layers))}",
         inputs,
-        lambda path: make(BundleSettings("frozen", settings.base, **arguments), texts, device=settings.device).save(
-            path
-        ),
+        lambda path: make_bundle(
+            BundleSettings("frozen", settings.base, **arguments), texts, device=settings.device
+        ).save(path),
     )
     return bundle.read(folder)
 

@@ -72,7 +72,7 @@ def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
             continue
         same = np.concatenate([same_labels(heads[name], bits[name], reference[name]) for name in texts_by_task])
         codes, expected = (np.concatenate(list(by_task.values())) for by_task in (bits, reference))
-        differ = bit_packing.differing_share(codes, expected)
+        differ = bit_packing.hamming_distance(codes, expected)
         measured.append(
             {"name": variant, "documents": len(same), "bits_differ": differ, "labels_differ": 1 - float(same.mean())}
         )

@@ -129,12 +129,12 @@ def tiny_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_base, tmp_path_factory) -> Path:
     """Give the folder of a bundle of 64 bits: layers 2 and 3 of the tiny model, mean pooled, not rotated."""
-    from encoder.make import make
+    from encoder.make import make_bundle
     from encoder.settings import BundleSettings
 
     settings = BundleSettings("tiny", str(tiny_base), layers=(2, 3), max_tokens=32, rotation="none")
     folder = tmp_path_factory.mktemp("tiny-bundle")
-    return make(settings, random_texts(80, seed=1)).save(folder)
+    return make_bundle(settings, random_texts(80, seed=1)).save(folder)
 
 
 def make_tiny_head(bundle: Path, task: str, kind: str = "single", seed: int = 0):

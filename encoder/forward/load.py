@@ -18,7 +18,7 @@ from encoder.pooling import Pooling
 def load_runner(
     base: Base, pooling: Pooling, adapter: Adapter | None, device: torch.device, dtype: torch.dtype
 ) -> Runner:
-    """Load a base model with an adapter, up to the highest pooled layer; texts lie end to end where that is possible.
+    """Load a base model with an adapter, up to the highest pooled layer. Texts lie end to end if model and device allow it.
 
     Raises:
         EncoderError: see `encoder.forward.model.load_model`.

@@ -1,4 +1,4 @@
-"""Load a base model and run it as far up as the pooling reads."""
+"""Choose a device and a precision, and load a base model of transformers up to the highest pooled layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +15,7 @@ from encoder.adapter import Adapter
 from encoder.base import EncoderError
 from encoder.choices import Precision
 
-# Where a model's layers lie. Cutting there is exact only where no norm follows the last layer: these families.
+# Module path of the layers. Removing upper layers is exact only if no norm follows the last layer, as in these families.
 _LAYER_LISTS = {
     "bert": "encoder.layer",
     "camembert": "encoder.layer",
@@ -28,28 +28,34 @@ _LAYER_LISTS = {
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device that is there."""
+    """Turn "auto", "cpu", "cuda", "cuda:N" or "mps" into a device.
+
+    Raises:
+        EncoderError: the device is unknown or not available.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
+    chosen = None
+    with contextlib.suppress(RuntimeError):
         chosen = torch.device(device)
-    except RuntimeError:
-        chosen = None
     if chosen is None or chosen.type not in ("cpu", "cuda", "mps"):
         raise EncoderError(f"unknown device {device!r}; choose from auto, cpu, cuda, cuda:N, mps")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise EncoderError(f"device {device} is not there: {torch.cuda.device_count()} CUDA devices found; use cpu")
+        raise EncoderError(f"device {device} is not available: {torch.cuda.device_count()} CUDA devices found; use cpu")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise EncoderError("device mps is not there; use cpu")
-    if chosen.type == "cuda":  # torch reads it once, at a process's first product; training refuses kernels without it
+        raise EncoderError("device mps is not available; use cpu")
+    if chosen.type == "cuda":  # torch reads it once, at the first product of a process; training needs it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return chosen
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """Turn a precision into a dtype; "auto" is bfloat16 only where the processor multiplies it natively.
+    """Turn a precision into a dtype; "auto" is bfloat16 if the processor multiplies it natively, else float32.
 
-    Elsewhere it is emulated: on a processor with AVX2 alone, six times slower than float32.
+    Emulated bfloat16 is slow: on a processor with AVX2 alone, six times slower than float32.
+
+    Raises:
+        EncoderError: the precision is unknown.
     """
     if precision not in get_args(Precision):
         raise EncoderError(f"unknown precision {precision!r}; choose from {', '.join(get_args(Precision))}")
@@ -65,21 +71,21 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions: there, not known to
-    return any(has is True for name, has in capabilities.items() if "bf16" in name)
+    if not hasattr(torch.cpu, "get_capabilities"):  # older versions of torch
+        return False
+    return any(has is True for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def load_model(
     folder: Path, top_layer: int, device: torch.device, dtype: torch.dtype, adapter: Adapter | None = None
 ) -> torch.nn.Module:
-    """Load the transformer in `folder`, without the layers above `top_layer` where they can be left out exactly.
+    """Load the transformer in `folder`, without the layers above `top_layer` if removing them is exact.
 
-    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`. Called with
-    `input_ids`, `attention_mask` (n, tokens) and `output_hidden_states=True`, the model gives `hidden_states`, each
-    (n, tokens, width).
+    The adapter is added to the weights in float32, before they are converted to `dtype`. Called with `input_ids`,
+    `attention_mask` (n, tokens) and `output_hidden_states=True`, the model returns `hidden_states`, each (n, tokens, width).
 
     Raises:
-        EncoderError: a layer the model has not, weights its file has not, a damaged file, an encoder-decoder, an adapter that
+        EncoderError: the model lacks the layer, its file lacks weights or is damaged, it is an encoder-decoder, or the adapter
             does not fit.
     """
     from transformers import AutoConfig, AutoModel
@@ -89,7 +95,7 @@ def load_model(
         raise EncoderError(f"the model in {folder} is an encoder-decoder; choose an encoder or a decoder model")
     with _without_progress_bars():
         try:
-            model, found = AutoModel.from_pretrained(
+            model, loading_info = AutoModel.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -103,12 +109,12 @@ def load_model(
     if top_layer > layers:
         raise EncoderError(f"layer {top_layer} is asked for but the model in {folder} has {layers} layers")
     if path := _LAYER_LISTS.get(config.model_type):
-        # The embeddings alone (0) are given only beside a layer's output.
+        # transformers returns the embeddings (0) only with at least one layer.
         del model.get_submodule(path)[max(1, top_layer) :]
     if hasattr(model, "pooler"):
         model.pooler = None
-    # transformers fills with random numbers what a file lacks: other codes at every load.
-    if missing := sorted(set(found["missing_keys"]) & dict(model.named_parameters()).keys()):
+    # transformers sets missing weights to random numbers, which would give other codes at every load.
+    if missing := sorted(set(loading_info["missing_keys"]) & dict(model.named_parameters()).keys()):
         raise EncoderError(
             f"the model in {folder} cannot be used: its file lacks {len(missing)} of the weights of a "
             f"{config.model_type!r} model, {missing[0]} first"
@@ -123,7 +129,7 @@ def merge(parameters: dict[str, torch.Tensor], adapter: Adapter) -> None:
     """Add an adapter to a model's weights by name, in place and in their own precision.
 
     Raises:
-        EncoderError: a parameter the model has not, or of another shape.
+        EncoderError: the model lacks a parameter, or its shape differs.
     """
     for name, addition in adapter.additions():
         if name not in parameters:
@@ -137,32 +143,38 @@ def merge(parameters: dict[str, torch.Tensor], adapter: Adapter) -> None:
 
 
 def layers_make_hidden_states(model: torch.nn.Module) -> bool:
-    """Whether each hidden state above the embeddings is what a layer gave, with nothing between or after the layers."""
-    return model.config.model_type in _LAYER_LISTS
+    """Whether each hidden state above the embeddings is a layer's output, with nothing between or after the layers."""
+    return _config(model).model_type in _LAYER_LISTS
 
 
 def layers_of(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
-    """Find the list of a model's layers: its module path, and the list, the first layer first.
+    """Find a model's layers: the module path of the list, and the list, the lowest layer first.
 
     Raises:
-        EncoderError: this kind of model keeps its layers in another way.
+        EncoderError: this type of model has no such list.
     """
-    if path := _LAYER_LISTS.get(model.config.model_type):
-        return path, model.get_submodule(path)
+    config = _config(model)
+    if path := _LAYER_LISTS.get(config.model_type):
+        return path, cast(torch.nn.ModuleList, model.get_submodule(path))
     for path, module in model.named_modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+        if isinstance(module, torch.nn.ModuleList) and len(module) == config.num_hidden_layers:
             return path, module
-    raise EncoderError(f"models of type {model.config.model_type!r} cannot be trained: their layers are not found")
+    raise EncoderError(f"models of type {config.model_type!r} cannot be trained: their layers are not found")
+
+
+def _config(model: torch.nn.Module) -> Any:
+    """Return the configuration of a model of transformers, whose types torch does not know."""
+    return model.config
 
 
 @contextlib.contextmanager
 def _without_progress_bars() -> Iterator[None]:
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    were_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if were_enabled:
             logging.enable_progress_bar()

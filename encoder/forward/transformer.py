@@ -1,7 +1,7 @@
-"""Run BERT and its kin over texts laid end to end, straight from the weights' file.
+"""Run models of BERT's families over texts laid end to end, straight from the file of their weights.
 
-The same numbers as transformers' models give, to rounding: one product makes queries, keys and values, no padding goes
-through, and the import of transformers' models, several seconds, is saved. What is not of these families runs there.
+The results are those of transformers' models, up to rounding. One product computes queries, keys and values, no padding is
+computed, and transformers' models, whose import takes seconds, are not needed. Other models run by transformers.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from encoder.forward.model import merge
 
 # Queries, keys, values (tokens, heads, size) in, (tokens, heads, size) out: attention within each text.
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+_Linear = tuple[torch.Tensor, torch.Tensor]  # weight and bias
 
 _BERT = {
     "query": "encoder.layer.{}.attention.self.query",
     "key": "encoder.layer.{}.attention.self.key",
     "value": "encoder.layer.{}.attention.self.value",
-    "attended": "encoder.layer.{}.attention.output.dense",
+    "attention_output": "encoder.layer.{}.attention.output.dense",
     "attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
-    "wide": "encoder.layer.{}.intermediate.dense",
-    "narrow": "encoder.layer.{}.output.dense",
-    "norm": "encoder.layer.{}.output.LayerNorm",
+    "intermediate": "encoder.layer.{}.intermediate.dense",
+    "output": "encoder.layer.{}.output.dense",
+    "output_norm": "encoder.layer.{}.output.LayerNorm",
 }
 _DISTILBERT = {
     "query": "transformer.layer.{}.attention.q_lin",
     "key": "transformer.layer.{}.attention.k_lin",
     "value": "transformer.layer.{}.attention.v_lin",
-    "attended": "transformer.layer.{}.attention.out_lin",
+    "attention_output": "transformer.layer.{}.attention.out_lin",
     "attention_norm": "transformer.layer.{}.sa_layer_norm",
-    "wide": "transformer.layer.{}.ffn.lin1",
-    "narrow": "transformer.layer.{}.ffn.lin2",
-    "norm": "transformer.layer.{}.output_layer_norm",
+    "intermediate": "transformer.layer.{}.ffn.lin1",
+    "output": "transformer.layer.{}.ffn.lin2",
+    "output_norm": "transformer.layer.{}.output_layer_norm",
 }
 
 
@@ -50,15 +51,15 @@ _EMBEDDINGS, _EMBEDDINGS_NORM = "embeddings.{}_embeddings.weight", "embeddings.L
 
 @dataclasses.dataclass(frozen=True)
 class _Family:
-    """Say how a family of models differs from BERT.
+    """The differences of a family of models from BERT.
 
     Attributes:
-        prefix: put before the names of weights in files of models with something on top.
+        prefix: of the names of weights in the files of models with a head on top.
         modules: module paths of a layer's parts.
-        names: what the configuration calls the numbers of layers and heads, and the activation.
-        eps: of the layer norms; None: the configuration says it.
-        types: whether there are embeddings of segments; every text is one, the first.
-        counts_from_padding: whether positions are counted from the padding id on, as RoBERTa does, instead of from 0.
+        names: the configuration's names of the number of layers, the number of heads and the activation.
+        eps: of the layer norms; None: in the configuration.
+        types: whether there are segment embeddings; every text is the first segment.
+        counts_from_padding: whether positions start after the padding id, as in RoBERTa, instead of at 0.
     """
 
     prefix: str
@@ -86,7 +87,7 @@ _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 @dataclasses.dataclass(frozen=True)
 class _Config:
-    """Hold what the files of all families say in their own words."""
+    """The part of a model's configuration that is used here, under one name for all families."""
 
     family: _Family
     layers: int
@@ -97,93 +98,104 @@ class _Config:
 
     @classmethod
     def read(cls, config: dict[str, Any]) -> _Config | None:
-        """Read a model's config.json; None where it is not of a family that runs here."""
+        """Read the content of a config.json; None if the model is not of a family that runs here."""
         family = _FAMILIES.get(config.get("model_type", ""))
         if family is None or config.get("is_decoder"):
             return None
         if config.get("position_embedding_type", "absolute") != "absolute":
             return None
         if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
-            return None  # a projection lies between
+            return None  # a projection follows the embeddings
         layers, heads, activation = map(config.get, family.names)
         eps = config.get("layer_norm_eps") if family.eps is None else family.eps
         padding = config.get("pad_token_id") if family.counts_from_padding else None
-        if None in (layers, heads, eps) or activation not in _ACTIVATIONS:
+        if layers is None or heads is None or eps is None or activation not in _ACTIVATIONS:
             return None
         if family.counts_from_padding and padding is None:
             return None
         return cls(family, layers, heads, eps, _ACTIVATIONS[activation], padding)
 
     def weights(self, top_layer: int) -> set[str]:
-        """Name the weights that the embeddings and the layers up to `top_layer` need."""
+        """Return the names of the weights of the embeddings and the layers up to `top_layer`."""
         modules = [_EMBEDDINGS_NORM]
         for number in range(top_layer):
             modules += self.family.modules_of(number).values()
-        named = {f"{module}.{part}" for module in modules for part in ("weight", "bias")}
+        names = {f"{module}.{part}" for module in modules for part in ("weight", "bias")}
         kinds = ("word", "position", "token_type") if self.family.types else ("word", "position")
-        return named | {_EMBEDDINGS.format(kind) for kind in kinds}
+        return names | {_EMBEDDINGS.format(kind) for kind in kinds}
 
 
 class Transformer:
-    """Give the hidden states of texts that lie end to end.
+    """A transformer that computes the hidden states of texts that lie end to end.
 
     Attributes:
-        heads, head_size: of the attention.
-        padding: the id that positions are counted from, as RoBERTa's family does; None: they are counted from 0.
+        heads: of the attention.
+        head_size: of the attention.
+        padding: the padding id if positions start after it, as in RoBERTa; None if they start at 0.
     """
 
     @torch.no_grad()
     def __init__(
         self,
         tensors: dict[str, torch.Tensor],
-        about: _Config,
+        config: _Config,
         top_layer: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Take a model's float32 weights by name, those of `about.weights(top_layer)` at least."""
-        self.padding, self.heads, self._eps = about.padding, about.heads, about.eps
-        self._approximation = about.approximation
+        """Take a model's float32 weights by name, at least those of `config.weights(top_layer)`."""
+        self.padding, self.heads, self._eps = config.padding, config.heads, config.eps
+        self._approximation = config.approximation
 
-        def put(tensor: torch.Tensor) -> torch.Tensor:
+        def load_tensor(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(device=device, dtype=dtype, copy=True)
 
-        def linear(*modules: str) -> tuple[torch.Tensor, torch.Tensor]:
-            """Lay the products of some modules side by side."""
-            return tuple(put(torch.cat([tensors[f"{m}.{part}"] for m in modules])) for part in ("weight", "bias"))
+        def embeddings(kind: str) -> torch.Tensor:
+            return tensors[_EMBEDDINGS.format(kind)]
 
-        self._types = put(tensors[_EMBEDDINGS.format("token_type")][0]) if about.family.types else None
-        self._words, self._places = (put(tensors[_EMBEDDINGS.format(kind)]) for kind in ("word", "position"))
-        self._norm = linear(_EMBEDDINGS_NORM)
-        self.head_size = self._words.shape[1] // self.heads
-        self._layers = []
+        def linear(*modules: str) -> _Linear:
+            """Return the weights and biases of some modules side by side, as one module."""
+            weight, bias = (
+                load_tensor(torch.cat([tensors[f"{m}.{part}"] for m in modules])) for part in ("weight", "bias")
+            )
+            return weight, bias
+
+        self._type_embedding = load_tensor(embeddings("token_type")[0]) if config.family.types else None
+        self._word_embeddings = load_tensor(embeddings("word"))
+        self._position_embeddings = load_tensor(embeddings("position"))
+        self._embeddings_norm = linear(_EMBEDDINGS_NORM)
+        self.head_size = self._word_embeddings.shape[1] // self.heads
+        self._layers: list[dict[str, _Linear]] = []
         for number in range(top_layer):
-            at = about.family.modules_of(number)
-            layer = {part: linear(at[part]) for part in ("attended", "attention_norm", "wide", "narrow", "norm")}
-            self._layers.append(layer | {"qkv": linear(at["query"], at["key"], at["value"])})
+            modules = config.family.modules_of(number)
+            qkv = linear(*(modules.pop(part) for part in ("query", "key", "value")))
+            self._layers.append({part: linear(module) for part, module in modules.items()} | {"qkv": qkv})
 
     def __call__(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> tuple[torch.Tensor, ...]:
-        """Run texts: ids and positions (tokens,) int64 in, hidden states out, embeddings first, each (tokens, width)."""
-        hidden = self._words[ids]
-        if self._types is not None:
-            hidden += self._types
-        hidden += self._places[positions]
-        hidden = self._normalise(hidden, self._norm)
+        """Return the hidden states of ids and positions (tokens,) int64: by layer, embeddings first, each (tokens, width)."""
+        hidden = self._word_embeddings[ids]
+        if self._type_embedding is not None:
+            hidden += self._type_embedding
+        hidden += self._position_embeddings[positions]
+        hidden = self._normalise(hidden, self._embeddings_norm)
         states = [hidden]
         for layer in self._layers:
             hidden = self._run(layer, hidden, attend)
             states.append(hidden)
         return tuple(states)
 
-    def _run(self, layer: dict[str, tuple], hidden: torch.Tensor, attend: Attend) -> torch.Tensor:
+    def _run(self, layer: dict[str, _Linear], hidden: torch.Tensor, attend: Attend) -> torch.Tensor:
         """Run one layer over (tokens, width)."""
-        products = functional.linear(hidden, *layer["qkv"]).view(len(hidden), 3, self.heads, self.head_size)
-        attended = attend(*products.unbind(1)).reshape(hidden.shape)
-        hidden = self._normalise(functional.linear(attended, *layer["attended"]).add_(hidden), layer["attention_norm"])
-        wide = functional.gelu(functional.linear(hidden, *layer["wide"]), approximate=self._approximation)
-        return self._normalise(functional.linear(wide, *layer["narrow"]).add_(hidden), layer["norm"])
+        qkv = functional.linear(hidden, *layer["qkv"]).view(len(hidden), 3, self.heads, self.head_size)
+        attended = attend(*qkv.unbind(1)).reshape(hidden.shape)
+        attention_output = functional.linear(attended, *layer["attention_output"])
+        hidden = self._normalise(attention_output.add_(hidden), layer["attention_norm"])
+        intermediate = functional.linear(hidden, *layer["intermediate"])
+        intermediate = functional.gelu(intermediate, approximate=self._approximation)
+        output = functional.linear(intermediate, *layer["output"])
+        return self._normalise(output.add_(hidden), layer["output_norm"])
 
-    def _normalise(self, hidden: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _normalise(self, hidden: torch.Tensor, norm: _Linear) -> torch.Tensor:
         return functional.layer_norm(hidden, hidden.shape[-1:], *norm, self._eps)
 
 
@@ -195,33 +207,44 @@ def load(
     dtype: torch.dtype,
     adapter: Adapter | None = None,
 ) -> Transformer | None:
-    """Load the model in `folder`, as `load_model` does; None where it is not of a family that runs here.
+    """Load the model in `folder`, as `load_model` does; None if it is not of a family that runs here.
 
-    What an adapter adds is merged into the weights in float32, before they are turned into `dtype`.
+    Args:
+        config: the content of its config.json.
+        adapter: added to the weights in float32, before they are converted to `dtype`.
+
+    Raises:
+        EncoderError: the weights cannot be read, or the adapter does not fit.
     """
-    about, path = _Config.read(config), folder / "model.safetensors"
-    if about is None or top_layer > about.layers or not path.is_file():
+    known, path = _Config.read(config), folder / "model.safetensors"
+    if known is None or top_layer > known.layers or not path.is_file():
         return None
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path)
+        stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise EncoderError(f"{path} cannot be read: {error}") from None
-    tensors = {name.removeprefix(about.family.prefix): tensor.float() for name, tensor in found.items()}
-    if not about.weights(top_layer) <= tensors.keys():
-        return None  # files of old versions name weights in other words: transformers knows them
+    tensors = {name.removeprefix(known.family.prefix): tensor.float() for name, tensor in stored.items()}
+    if not known.weights(top_layer) <= tensors.keys():
+        return None  # old files have other names of weights, which transformers knows
     if adapter is not None:
         merge(tensors, adapter)
-    return Transformer(tensors, about, top_layer, device, dtype)
+    return Transformer(tensors, known, top_layer, device, dtype)
 
 
 def count_positions(ids: np.ndarray, lengths: np.ndarray, padding: int | None) -> np.ndarray:
-    """Count each text's positions, (tokens,) int64: from 0, or as RoBERTa's family does where `padding` is its id."""
+    """Count the positions of tokens within their texts, (tokens,) int64.
+
+    Args:
+        ids: (tokens,), of texts end to end.
+        lengths: (n,), tokens of each text.
+        padding: the padding id if positions start after it, as in RoBERTa; None if they start at 0.
+    """
     first = np.cumsum(lengths) - lengths
     if padding is None:
         return np.arange(len(ids)) - np.repeat(first, lengths)
-    counted = ids != padding  # it counts from the padding id on, and does not count padding
+    counted = ids != padding  # RoBERTa does not count padding
     seen = np.cumsum(counted)
     before = np.repeat(seen[first] - counted[first], lengths)
     return np.where(counted, seen - before, 0) + padding

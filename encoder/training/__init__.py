@@ -1,1 +1,1 @@
-"""Train an encoder on labelled tasks. Nothing here is needed to encode."""
+"""Train an encoder on labelled tasks. Encoding needs none of these modules."""

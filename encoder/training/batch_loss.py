@@ -1,4 +1,4 @@
-"""Compute the loss of a training batch: what labels say, what holds on to the base model, and the means of each."""
+"""Compute the loss of a training batch: the losses of the tasks, the two terms that hold on to the base model, their means."""
 
 from __future__ import annotations
 
@@ -9,61 +9,64 @@ from encoder.training import objective
 from encoder.training.options import TrainOptions
 from encoder.training.sampling import Batch
 from encoder.training.tasks import Task
-from encoder.training.trainable_encoder import Student
+from encoder.training.trainable_encoder import TrainableEncoder
 
-KEEP, REBUILD = "keep", "rebuild"
+SIMILARITY, RECONSTRUCTION = "similarity", "reconstruction"
 
 
 class BatchLoss:
-    """Compute losses, and their means by task (and "keep", "rebuild") since `sums` were last emptied.
+    """The loss of batches, with its means by task and by term (`SIMILARITY`, `RECONSTRUCTION`) since `sums` was last emptied.
 
     Attributes:
         sums: by name, [sum, count].
     """
 
-    def __init__(self, student: Student, tasks: list[Task], options: TrainOptions) -> None:
-        self._student, self._tasks, self._options = student, tasks, options
+    def __init__(self, model: TrainableEncoder, tasks: list[Task], options: TrainOptions) -> None:
+        self._model, self._tasks, self._options = model, tasks, options
         self.sums: dict[str, list[float]] = {}
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor, part: Batch, whole: Batch) -> torch.Tensor:
-        """Compute the share of a batch's loss that falls to some of its rows, those of one pass: a scalar.
+        """Compute the share of the loss of the batch `whole` that its rows `part` have, a scalar: one pass computes these.
 
         ids (n, tokens) int64 and mask (n, tokens) bool are of the rows of `part`, in their order.
         """
-        signs, base = self._student.signs_and_base(ids, mask)
-        loss = self._of_labels(signs, part, whole)
-        share = len(part.row) / len(whole.row)
-        if base is not None and self._options.keep and len(part.row) > 2:
-            keep = objective.keep_loss(signs, base)
-            self._note(KEEP, keep.item() * len(part.row), len(part.row))
-            loss = loss + self._options.keep * share * keep
-        if base is not None and self._options.rebuild:
-            rebuild = objective.rebuild_loss(self._student.rebuild(signs), self._student.to_rebuild(base))
-            self._note(REBUILD, rebuild.item() * len(part.row), len(part.row))
-            loss = loss + self._options.rebuild * share * rebuild
+        signs, base_values = self._model.signs_and_base_values(ids, mask)
+        loss = self._task_loss(signs, part, whole)
+        rows = len(part.row)
+        share = rows / len(whole.row)
+        if base_values is not None and self._options.similarity_weight and rows > 2:
+            similarity = objective.similarity_loss(signs, base_values)
+            self._add(SIMILARITY, similarity.item() * rows, rows)
+            loss = loss + self._options.similarity_weight * share * similarity
+        if base_values is not None and self._options.reconstruction_weight:
+            targets = self._model.reconstruction_targets(base_values)
+            reconstruction = objective.reconstruction_loss(self._model.reconstruct(signs), targets)
+            self._add(RECONSTRUCTION, reconstruction.item() * rows, rows)
+            loss = loss + self._options.reconstruction_weight * share * reconstruction
         return loss
 
     def means(self) -> dict[str, float]:
-        """Give the means by name: tasks in their order, then the other terms."""
-        names = [*(task.name for task in self._tasks), KEEP, REBUILD]
+        """Return the means by name: tasks in their order, then the terms."""
+        names = [*(task.name for task in self._tasks), SIMILARITY, RECONSTRUCTION]
         return {n: round(self.sums[n][0] / self.sums[n][1], 6) for n in names if n in self.sums}
 
-    def _of_labels(self, signs: torch.Tensor, part: Batch, whole: Batch) -> torch.Tensor:
-        student = self._student
+    def _task_loss(self, signs: torch.Tensor, part: Batch, whole: Batch) -> torch.Tensor:
+        model = self._model
         loss = signs.new_zeros(())
         labelled = max(1, int((whole.source < len(self._tasks)).sum()))
         for number in np.unique(part.source):
             if number == len(self._tasks):
                 continue  # unlabelled
-            here = torch.from_numpy(np.flatnonzero(part.source == number)).to(student.device)
-            targets = student.targets[number][torch.from_numpy(part.row[part.source == number]).to(student.device)]
-            logits = student.logits(number, signs[here])
-            losses = objective.row_losses(logits, targets, self._tasks[number].kind) / student.loss_scale[number]
+            is_of_task = part.source == number
+            rows = torch.from_numpy(np.flatnonzero(is_of_task)).to(model.device)
+            targets = model.targets[number][torch.from_numpy(part.row[is_of_task]).to(model.device)]
+            logits = model.logits(number, signs[rows])
+            losses = objective.row_losses(logits, targets, self._tasks[number].kind) / model.prior_losses[number]
             loss = loss + losses.sum() / labelled
-            self._note(self._tasks[number].name, losses.detach().sum().item(), len(losses))
+            self._add(self._tasks[number].name, losses.detach().sum().item(), len(losses))
         return loss
 
-    def _note(self, name: str, loss_sum: float, rows: int) -> None:
+    def _add(self, name: str, loss_sum: float, rows: int) -> None:
         total = self.sums.setdefault(name, [0.0, 0])
         total[0] += loss_sum
         total[1] += rows

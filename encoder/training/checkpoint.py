@@ -1,4 +1,4 @@
-"""Write and read the checkpoint of a training: one safetensors file, with what is no tensor as JSON in its header."""
+"""Write and read the checkpoint of a training: one safetensors file; state other than tensors is JSON in its header."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from safetensors.torch import save_file
 from encoder.base import EncoderError
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-FRESH_FOLDER = ".new"
+TEMPORARY_FOLDER = ".new"
 
 
 def write(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Replace the checkpoint in `folder`. One file, renamed into place: a killed or failing write leaves the one before.
+    """Write the checkpoint in `folder`; a killed or failing write leaves the previous one.
 
     Raises:
         EncoderError: it cannot be written.
     """
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    fresh = folder / FRESH_FOLDER  # a killed write leaves its file under a name of its own, which goes with this folder
+    temporary = (
+        folder / TEMPORARY_FOLDER
+    )  # safetensors may write under a name of its own: the folder is removed with it
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        save_file(content, fresh / CHECKPOINT_FILE, metadata={"state": json.dumps(state)})
-        with (fresh / CHECKPOINT_FILE).open("rb") as file:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(content, temporary / CHECKPOINT_FILE, metadata={"state": json.dumps(state)})
+        with (temporary / CHECKPOINT_FILE).open("rb") as file:
             os.fsync(file.fileno())
-        (fresh / CHECKPOINT_FILE).replace(folder / CHECKPOINT_FILE)
+        (temporary / CHECKPOINT_FILE).replace(folder / CHECKPOINT_FILE)
     except (OSError, SafetensorError) as error:
-        kept = "the one before is kept" if exists(folder) else "there was none before"
-        raise EncoderError(f"checkpoint {folder / CHECKPOINT_FILE} cannot be written ({error}); {kept}") from None
+        previous = "the previous one is kept" if exists(folder) else "there is no previous one"
+        raise EncoderError(f"checkpoint {folder / CHECKPOINT_FILE} cannot be written ({error}); {previous}") from None
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def exists(folder: Path) -> bool:
@@ -48,7 +50,7 @@ def exists(folder: Path) -> bool:
 
 
 def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Read the checkpoint in `folder`: its tensors, on the CPU, and its state; None where there is none.
+    """Read the checkpoint in `folder`: its tensors, on the CPU, and its state; None if there is none.
 
     Raises:
         EncoderError: it is damaged.
@@ -61,32 +63,32 @@ def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[Any]:
-    """Open the checkpoint in `folder`, and say what to do where it is damaged."""
+    """Open the checkpoint in `folder`; raise EncoderError if it is damaged."""
     path = folder / CHECKPOINT_FILE
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {folder} to begin again") from None
+        raise EncoderError(f"checkpoint {path} is damaged ({error}); remove {folder} to start again") from None
 
 
 def check(folder: Path, run_id: str) -> None:
-    """Raise EncoderError where `folder` holds a checkpoint that is damaged or of a training with another `run_id`."""
+    """Raise EncoderError if `folder` holds a checkpoint that is damaged or belongs to a training with another `run_id`."""
     if not exists(folder):
         return
     with _opened(folder) as file:
         state = json.loads(file.metadata()["state"])
-        of_this, step = state["run_id"] == run_id, state["step"]
-    if not of_this:
+        is_this_training, step = state["run_id"] == run_id, state["step"]
+    if not is_this_training:
         raise EncoderError(
             f"{folder} holds the checkpoint of a training with other rows or options, at step {step}; "
-            "give the command it was started with to go on, or remove that folder to begin again"
+            "run the command that started it to continue, or remove that folder to start again"
         )
 
 
 def remove(folder: Path) -> None:
-    """Remove the checkpoint and its folder, where they are."""
-    shutil.rmtree(folder / FRESH_FOLDER, ignore_errors=True)
+    """Remove the checkpoint, if there is one, and its folder, if it is empty then."""
+    shutil.rmtree(folder / TEMPORARY_FOLDER, ignore_errors=True)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""Declare how an encoder is trained, without torch, so that a command line can show the defaults."""
+"""The options of training an encoder. Needs no torch, so that a command line can show the defaults."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import dataclasses
 from encoder.base import EncoderError
 from encoder.declare import check, option
 
-MAX_LEARNING_RATE = 1e30  # float32 holds a step of it
+MAX_LEARNING_RATE = 1e30  # float32 represents a step of it
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """Options of training an encoder. What cannot be decided here (pooling, bits) is an argument of `train`.
 
-    The encoder must not forget what tasks unlike the training tasks need. The terms `keep` and `rebuild` regularise towards
-    the base model, best with unlabelled texts like those to be encoded; so do few `train_layers`, few `steps` and a small
-    `learning_rate`. The defaults are the best of what was measured (docs/training.md).
+    The encoder must not forget what tasks unlike the training tasks need. The terms of `similarity_weight` and
+    `reconstruction_weight` regularise towards the base model, best with unlabelled texts like those to be encoded; so do few
+    `train_layers`, few `steps` and a small `learning_rate`. The defaults are the best of what was measured
+    (docs/training.md). Embeddings are never trained.
     """
 
-    # Embeddings never move.
     # Rank 128 keeps 93 % of the squared differences of all-MiniLM-L6-v2 in half the bytes. The model's width keeps all.
     rank: int = option(
         128, metavar="N", above=0, help="rank that the weight differences are truncated to after training"
@@ -33,13 +33,13 @@ class TrainOptions:
         help="number of layers to train, counted down from the highest pooled layer",
     )
     # Each term is divided by its value without information, as a task's loss is: 0.3 to 3 is the range to try.
-    keep: float = option(
+    similarity_weight: float = option(
         0.6,
         metavar="WEIGHT",
         minimum=0,
         help="weight of the loss that keeps the base model's similarities between texts; 0 disables it",
     )
-    rebuild: float = option(
+    reconstruction_weight: float = option(
         0.6,
         metavar="WEIGHT",
         minimum=0,

@@ -1,4 +1,4 @@
-"""Run the base model beside the one in training, for the terms that hold on to what it gives."""
+"""Run the base model beside the one in training, for the loss terms that compare with it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ Reference = Callable[[tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor], tup
 
 
 class SharedLayers:
-    """Run the base model's upper layers on what the frozen layers below gave, which both models share.
+    """A copy of the upper layers of the base model, which run on the output of the frozen layers below.
 
-    Exact where hidden states are what layers gave (`layers_make_hidden_states`) and layers take the hidden
-    state first and the same other arguments each. The lower layers are run once, and kept in memory once.
+    Both models share the lower layers: these run once and are in memory once. This is exact if hidden states are the outputs of
+    layers (`layers_make_hidden_states`), and if layers take the hidden state first and the same other arguments each.
     """
 
     def __init__(self, trained: dict[str, torch.nn.Module]) -> None:
-        """Copy the layers that are going to learn, the lowest first, as they are now."""
+        """Copy the layers that are going to be trained, the lowest first."""
         layers = list(trained.values())
         self._layers = [copy.deepcopy(layer).eval().requires_grad_(False) for layer in layers]
         self._arguments: tuple[Any, ...] = ()
         self._keywords: dict[str, Any] = {}
-        layers[0].register_forward_pre_hook(self._note, with_kwargs=True)
+        layers[0].register_forward_pre_hook(self._remember, with_kwargs=True)
 
-    def _note(self, layer: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._arguments, self._keywords = arguments[1:], keywords  # the attention mask, in each family's own form
+    def _remember(self, layer: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._arguments, self._keywords = (
+            arguments[1:],
+            keywords,
+        )  # the attention mask, in the form of the model's family
 
     def __call__(
         self, hidden: tuple[torch.Tensor, ...], ids: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Give the base model's hidden states of the batch that the model in training was run on last."""
+        """Return the base model's hidden states of the batch that the model in training ran on last."""
         states = list(hidden[: len(hidden) - len(self._layers)])
         for layer in self._layers:
             output = layer(states[-1], *self._arguments, **self._keywords)
@@ -42,7 +45,7 @@ class SharedLayers:
 
 
 class WholeModel:
-    """Run the whole base model once more, for families whose layers do not stand alone."""
+    """A whole base model, for families whose layers do not run by themselves."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
@@ -50,4 +53,5 @@ class WholeModel:
     def __call__(
         self, hidden: tuple[torch.Tensor, ...], ids: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
+        """Return the base model's hidden states of a batch."""
         return self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states

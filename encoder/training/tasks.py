@@ -1,4 +1,4 @@
-"""Hold the labelled rows an encoder is trained on, as texts and arrays."""
+"""The labelled rows that an encoder is trained on, as texts and arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encoder.choices import LabelKind as Kind
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Hold n texts and their targets: single (n,) int64, multi (n, classes) bool, regression (n,) float64."""
+    """n texts and their targets: single (n,) int64, multi (n, classes) bool, regression (n,) float64."""
 
     texts: list[str]
     targets: np.ndarray
@@ -24,13 +24,14 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Say what one training head learns.
+    """One task of a training.
 
     Attributes:
-        name: distinct among the tasks of a training.
-        kind: "single" label, "multi" label, "regression".
+        name: unique among the tasks.
+        kind: "single" (one label), "multi" (any number of labels) or "regression" (a number).
         classes: in the order of the targets' numbers or columns; empty for regression.
-        train, validation: what is learned from, and what early stopping looks at.
+        train: rows to learn from.
+        validation: rows that choose the best state and the end of the training.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Task:
                 spread = targets.std()
             if not 0 < spread < np.inf:
                 raise EncoderError(
-                    f"task {self.name}: its values are too large, too close to each other, or no numbers"
+                    f"task {self.name}: its values are too large, too close to each other, or not numbers"
                 )
 
     @property
@@ -73,26 +74,26 @@ class Task:
         return len(self.classes) or 1
 
 
-def sample_rows(count: int, most: int, seed: int) -> np.ndarray:
-    """Draw up to `most` of `count` rows, always the same ones: (rows,) int64, ascending."""
-    if count <= most:
+def sample_rows(count: int, max_rows: int, seed: int) -> np.ndarray:
+    """Draw up to `max_rows` of `count` rows without replacement: (rows,) int64, ascending. They follow from the arguments."""
+    if count <= max_rows:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, max_rows, replace=False))
 
 
 def digest(tasks: list[Task], unlabelled: list[str]) -> str:
-    """Return the hex SHA-256 over all texts and targets, so that a checkpoint is resumed on the same rows only."""
-    found = hashlib.sha256()
+    """Return the hex SHA-256 over all texts and targets: a checkpoint is resumed only on the same rows."""
+    sha256 = hashlib.sha256()
 
     def add(texts: list[str]) -> None:
         for text in texts:
             content = text.encode("utf-8", "surrogatepass")
-            found.update(len(content).to_bytes(8, "little") + content)
+            sha256.update(len(content).to_bytes(8, "little") + content)
 
     for task in tasks:
         add([task.name, task.kind, *task.classes])
         for rows in (task.train, task.validation):
             add(rows.texts)
-            found.update(np.ascontiguousarray(rows.targets).tobytes())
+            sha256.update(np.ascontiguousarray(rows.targets).tobytes())
     add(unlabelled)
-    return found.hexdigest()
+    return sha256.hexdigest()

@@ -1,6 +1,6 @@
-"""Start training heads and the decoder where they fit the frozen encoder best.
+"""Fit the training heads and the decoder to the frozen encoder before training starts.
 
-A head that starts from nothing pushes an encoder far for no good: first fit it, then train both (Kumar et al., ICLR 2022).
+A head with random weights distorts the encoder's features: first fit it, then train both (Kumar et al., ICLR 2022).
 """
 
 from __future__ import annotations
@@ -12,45 +12,54 @@ import torch
 
 from encoder.training.objective import row_losses
 from encoder.training.tasks import Kind, Task, sample_rows
-from encoder.training.trainable_encoder import Student
+from encoder.training.trainable_encoder import TrainableEncoder
 
-HEAD_ROWS = 2000  # of a task; more hardly move a head so strongly held
-HEAD_STRENGTH = 1.0
-# On rows it had not seen, a decoder of 1,152 bits left 42 % of the variance when fitted on 2,000 rows with strength 0.05, 35 %
-# with 0.2, and on 8,000 rows 28 %.
-DECODER_ROWS = 8000
-DECODER_STRENGTH = 0.2
+MAX_HEAD_ROWS = 2000  # of a task; more rows hardly change a head with so strong a penalty
+HEAD_L2 = 1.0
+# On rows it had not seen, a decoder of 1,152 bits left 42 % of the variance when fitted on 2,000 rows with a penalty of 0.05,
+# 35 % with 0.2, and on 8,000 rows 28 %.
+MAX_DECODER_ROWS = 8000
+DECODER_L2 = 0.2
 
 
 def start_heads(
-    student: Student, tasks: list[Task], features_of: Callable[[list[str]], np.ndarray], seed: int
+    model: TrainableEncoder, tasks: list[Task], features_of: Callable[[list[str]], np.ndarray], seed: int
 ) -> np.ndarray:
-    """Set each training head to the one fitted on the encoder's bits as it is, up to `HEAD_ROWS` of a task's rows.
+    """Fit each training head on the frozen encoder's bits of up to `MAX_HEAD_ROWS` rows of its task.
 
-    features_of: texts in, the base model's features (n, dim) float32 out. Gives those of up to `DECODER_ROWS` of the texts,
-    evenly of the tasks.
+    Args:
+        features_of: computes the base model's features (n, dim) float32 of n texts.
+
+    Returns:
+        The features (rows, dim) float32 of up to `MAX_DECODER_ROWS` of the texts, as many of each task.
     """
-    kept = []
+    sample = []
     for number, task in enumerate(tasks):
-        rows = sample_rows(len(task.train), HEAD_ROWS, seed)
+        rows = sample_rows(len(task.train), MAX_HEAD_ROWS, seed)
         features = features_of([task.train.texts[row] for row in rows])
-        signs = student.frozen_signs(features)
-        targets = student.targets[number][torch.from_numpy(rows).to(student.device)]
-        weight, bias = fit_head(signs, targets, task.kind, student.guesses[number])
-        student.set_head(number, weight, bias)
-        kept.append(features[sample_rows(len(rows), max(1, DECODER_ROWS // len(tasks)), seed)])
-    return np.concatenate(kept)
+        signs = model.frozen_signs(features)
+        targets = model.targets[number][torch.from_numpy(rows).to(model.device)]
+        weight, bias = fit_head(signs, targets, task.kind, model.prior_biases[number])
+        model.set_head(number, weight, bias)
+        sample.append(features[sample_rows(len(rows), max(1, MAX_DECODER_ROWS // len(tasks)), seed)])
+    return np.concatenate(sample)
 
 
 def fit_head(
-    signs: torch.Tensor, targets: torch.Tensor, kind: Kind, guess: torch.Tensor, strength: float = HEAD_STRENGTH
+    signs: torch.Tensor, targets: torch.Tensor, kind: Kind, first_bias: torch.Tensor, l2: float = HEAD_L2
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimise the mean loss + strength / 2 * |weight|² by L-BFGS: weight (outputs, bits) and bias (outputs,) float32.
+    """Minimise the mean loss + l2 / 2 * |weight|² by L-BFGS.
 
-    signs (n, bits) float32; targets as for `encoder.training.objective.row_losses`; guess (outputs,), the bias to start from.
+    Args:
+        signs: (n, bits) float32.
+        targets: see `encoder.training.objective.row_losses`.
+        first_bias: (outputs,), the bias to start from.
+
+    Returns:
+        weight (outputs, bits) and bias (outputs,), float32.
     """
-    weight = signs.new_zeros(len(guess), signs.shape[1], requires_grad=True)
-    bias = guess.clone().requires_grad_()
+    weight = signs.new_zeros(len(first_bias), signs.shape[1], requires_grad=True)
+    bias = first_bias.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=100, tolerance_grad=1e-5, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
@@ -58,7 +67,7 @@ def fit_head(
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         logits = torch.nn.functional.linear(signs, weight, bias)
-        value = row_losses(logits, targets, kind).mean() + strength / 2 * weight.square().sum()
+        value = row_losses(logits, targets, kind).mean() + l2 / 2 * weight.square().sum()
         value.backward()
         return value.detach()
 
@@ -66,23 +75,28 @@ def fit_head(
     return weight.detach(), bias.detach()
 
 
-def start_decoder(student: Student, features: np.ndarray) -> None:
-    """Set the decoder to the one fitted on the base model's features of some texts, (n, dim) float32."""
-    wanted = student.to_rebuild(student.base_values(torch.from_numpy(features).to(student.device)))
-    student.set_decoder(*fit_decoder(student.frozen_signs(features), wanted))
+def start_decoder(model: TrainableEncoder, features: np.ndarray) -> None:
+    """Fit the decoder to the base model's features (n, dim) float32 of some texts."""
+    base_values = model.base_values(torch.from_numpy(features).to(model.device))
+    model.set_decoder(*fit_decoder(model.frozen_signs(features), model.reconstruction_targets(base_values)))
 
 
 def fit_decoder(
-    signs: torch.Tensor, wanted: torch.Tensor, strength: float = DECODER_STRENGTH
+    signs: torch.Tensor, targets: torch.Tensor, l2: float = DECODER_L2
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solve a ridge regression: weight (dim, bits) and bias (dim,) with the least mean squared error + strength * |weight|².
+    """Solve a ridge regression: minimise the mean squared error of a row, summed over dim, + l2 * |weight|².
 
-    signs (n, bits) float32, wanted (n, dim) float32; the error of a row is summed over dim.
+    Args:
+        signs: (n, bits) float32.
+        targets: (n, dim) float32.
+
+    Returns:
+        weight (dim, bits) and bias (dim,), float32.
     """
-    inputs, outputs = signs.cpu().double(), wanted.cpu().double()  # Apple's GPUs have no float64
-    centre, level = inputs.mean(0), outputs.mean(0)
-    inputs, outputs = inputs - centre, outputs - level
+    inputs, outputs = signs.cpu().double(), targets.cpu().double()  # Apple's GPUs have no float64
+    input_mean, output_mean = inputs.mean(0), outputs.mean(0)
+    inputs, outputs = inputs - input_mean, outputs - output_mean
     gram = inputs.T @ inputs / len(inputs)
-    gram.diagonal().add_(strength)
+    gram.diagonal().add_(l2)
     weight = torch.linalg.solve(gram, inputs.T @ outputs / len(inputs)).T
-    return weight.float(), (level - weight @ centre).float()
+    return weight.float(), (output_mean - weight @ input_mean).float()

@@ -18,10 +18,10 @@ def run(argv: Sequence[str]) -> Bundle:
     options = parse_make_encoder(argv)
     ENCODER_FOLDER.check_free(Path(options.output))
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
-    from encoder.make import make  # loads torch: only after the files were read
+    from encoder.make import make_bundle  # loads torch: only after the files were read
 
     print(f"encoding {len(texts):,} texts for the thresholds", file=sys.stderr, flush=True)
-    bundle = make(options.bundle, texts, device=options.device, source=options.source, seed=options.seed)
+    bundle = make_bundle(options.bundle, texts, device=options.device, source=options.source, seed=options.seed)
     bundle.save(options.output)
     print(
         f"encoder {bundle.name} ({bundle.fingerprint[:12]}): {bundle.bits} bits from layers "

@@ -37,9 +37,12 @@ def run(argv: Sequence[str]) -> Bundle:
         kind = task.kind if task.kind == "regression" else f"{task.kind}, {len(task.classes)} classes"
         print(f"task {task.name}: {kind}, {len(task.train.texts):,} training rows")
     unlabelled = [text for path in options.unlabelled for text in read_texts(path, options.text_field)]
-    if unlabelled and not ((training.keep or training.rebuild) and training.unlabelled_share):
+    if unlabelled and not (
+        (training.similarity_weight or training.reconstruction_weight) and training.unlabelled_share
+    ):
         _log.warning(
-            "--unlabelled texts only fit the thresholds: --unlabelled_share is 0, or both --keep and --rebuild are"
+            "--unlabelled texts only fit the thresholds: --unlabelled_share is 0, or both --similarity_weight and "
+            "--reconstruction_weight are"
         )
     groups = [task.train.texts for task in tasks] + ([unlabelled] if unlabelled else [])
     sample = sample_balanced(groups, options.calibrate_rows, training.seed)

@@ -115,7 +115,7 @@ def test_differing_bits_are_told_apart(made):
     share = gpu._differing(texts, codes, half)
     assert 0 < share < 0.1
     assert gpu._differing(texts, ~codes, half) == pytest.approx(1 - share, abs=1e-4)
-    assert bits.differing_share(codes, codes) == 0
+    assert bits.hamming_distance(codes, codes) == 0
 
 
 @pytest.mark.parametrize("name", list(SHAPES))

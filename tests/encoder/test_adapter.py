@@ -161,8 +161,8 @@ def test_an_adapter_of_another_model_is_refused(tiny_base, tensors, message):
 
 
 def test_an_encoder_of_the_embeddings_alone_encodes(tiny_base):
-    from encoder.make import make
+    from encoder.make import make_bundle
     from encoder.settings import BundleSettings
 
-    bundle = make(BundleSettings("x", str(tiny_base), layers=(0,)), random_texts(80), device="cpu")
+    bundle = make_bundle(BundleSettings("x", str(tiny_base), layers=(0,)), random_texts(80), device="cpu")
     assert encoder.load(bundle, "cpu").encode(["good film"]).bits.shape == (1, 4)

@@ -37,10 +37,10 @@ def test_unpack_refuses_another_dtype():
 def test_differing_share_counts_bits_not_bytes():
     a = np.array([[0b11110000, 0]], np.uint8)
     b = np.array([[0b11110001, 0]], np.uint8)
-    assert bits.differing_share(a, b) == 1 / 16
-    assert bits.differing_share(a, a) == 0
+    assert bits.hamming_distance(a, b) == 1 / 16
+    assert bits.hamming_distance(a, a) == 0
     with pytest.raises(ValueError, match="shapes"):
-        bits.differing_share(a, b[:, :1])
+        bits.hamming_distance(a, b[:, :1])
 
 
 def test_a_tensor_is_packed_as_an_array_is():

@@ -64,7 +64,7 @@ def test_the_batch_size_changes_no_more_than_rounding(tiny, batch_tokens):
     texts = random_texts(80, seed=6)
     other = Encoder(tiny.bundle, device="cpu", precision="float32", batch_tokens=batch_tokens)
     np.testing.assert_allclose(other.features(texts), tiny.features(texts), atol=2e-5)
-    assert bit_packing.differing_share(other.encode(texts).bits, tiny.encode(texts).bits) < 1e-3
+    assert bit_packing.hamming_distance(other.encode(texts).bits, tiny.encode(texts).bits) < 1e-3
 
 
 def test_the_number_of_threads_changes_no_bit(tiny):
@@ -90,7 +90,7 @@ def test_batches_run_side_by_side_and_leave_the_number_of_threads_as_it_was(tiny
         torch.set_num_threads(before)
     assert len(threads) > 5
     assert set(threads) == {1}
-    assert bit_packing.differing_share(found.bits, expected.bits) < 1e-3
+    assert bit_packing.hamming_distance(found.bits, expected.bits) < 1e-3
 
 
 def test_a_new_thread_takes_the_number_of_threads_the_encoder_was_loaded_with(tiny, monkeypatch):
@@ -210,7 +210,7 @@ def test_strange_texts_are_coded_like_any_other(tiny):
 def test_bfloat16_flips_few_bits(tiny):
     half = Encoder(tiny.bundle, device="cpu", precision="bfloat16")
     texts = random_texts(100, seed=10)
-    share = bit_packing.differing_share(half.encode(texts).bits, tiny.encode(texts).bits)
+    share = bit_packing.hamming_distance(half.encode(texts).bits, tiny.encode(texts).bits)
     assert 0 < share < 0.03
 
 
@@ -232,7 +232,7 @@ def test_out_of_memory_halves_the_batches_and_goes_on(tiny, monkeypatch, caplog,
     monkeypatch.setattr(small, "_run", scarce)
     with caplog.at_level(logging.WARNING):
         codes = small.encode(texts)
-    assert bit_packing.differing_share(codes.bits, expected.bits) < 1e-3
+    assert bit_packing.hamming_distance(codes.bits, expected.bits) < 1e-3
     assert small.batch_tokens <= 300
     assert "out of memory" in caplog.text
 

@@ -47,7 +47,7 @@ LAYOUTS = ("varlen", "padded")
 def test_codes_tokens_and_marks_are_those_of_the_plain_way_in_their_order(tiny, monkeypatch, layout, batch_tokens):
     plain = tiny.encode(TEXTS)
     codes = as_on_gpu(tiny.bundle, monkeypatch, layout, batch_tokens=batch_tokens).encode(TEXTS)
-    assert bit_packing.differing_share(codes.bits, plain.bits) < 1e-3
+    assert bit_packing.hamming_distance(codes.bits, plain.bits) < 1e-3
     assert codes.bits.dtype == np.uint8
     assert np.array_equal(codes.n_tokens, plain.n_tokens)
     assert codes.n_tokens.dtype == plain.n_tokens.dtype
@@ -66,7 +66,7 @@ def test_windows_are_averaged_as_the_plain_way_does(tiny, monkeypatch, layout):
     ours = as_on_gpu(bundle, monkeypatch, layout, batch_tokens=100)
     codes, expected = ours.encode(TEXTS), plain.encode(TEXTS)
     assert (expected.n_tokens > 32).any()  # three windows and more
-    assert bit_packing.differing_share(codes.bits, expected.bits) < 1e-3
+    assert bit_packing.hamming_distance(codes.bits, expected.bits) < 1e-3
     assert np.array_equal(codes.n_tokens, expected.n_tokens)
     assert not codes.truncated.any()
 
@@ -88,7 +88,7 @@ def test_a_projection_is_applied_before_the_threshold(tiny, monkeypatch):
     projection = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
     bundle = dataclasses.replace(tiny.bundle, projection=projection, thresholds=np.full(16, 0.1, np.float32), bits=16)
     expected = Encoder(bundle, device="cpu", precision="float32").encode(TEXTS)
-    assert bit_packing.differing_share(as_on_gpu(bundle, monkeypatch).encode(TEXTS).bits, expected.bits) < 1e-3
+    assert bit_packing.hamming_distance(as_on_gpu(bundle, monkeypatch).encode(TEXTS).bits, expected.bits) < 1e-3
 
 
 def test_an_error_of_the_tokenizer_reaches_the_caller(tiny, monkeypatch):
@@ -140,7 +140,7 @@ def test_out_of_memory_halves_the_batches_and_leaves_the_right_codes(tiny, monke
     plain = tiny.encode(texts)
     assert 1 <= len(refused) <= 8
     assert ours.batch_tokens < 500
-    assert bit_packing.differing_share(codes.bits, plain.bits) < 1e-3
+    assert bit_packing.hamming_distance(codes.bits, plain.bits) < 1e-3
     assert np.array_equal(codes.n_tokens, plain.n_tokens)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import encoder
 from encoder import EncoderError
-from encoder.make import make
+from encoder.make import make_bundle
 from encoder.settings import BundleSettings
 from tests.conftest import random_texts
 
@@ -13,7 +13,7 @@ TEXTS = random_texts(100, seed=20)
 
 
 def test_thresholds_are_the_mean_of_each_dimension(tiny_base):
-    bundle = make(BundleSettings("x", str(tiny_base), layers=(-1, 1)), TEXTS)
+    bundle = make_bundle(BundleSettings("x", str(tiny_base), layers=(-1, 1)), TEXTS)
     assert bundle.pooling.layers == (3, 1)
     features = encoder.load(bundle, device="cpu", precision="float32").features(TEXTS)
     np.testing.assert_allclose(bundle.thresholds, features.mean(0), atol=1e-5)
@@ -21,7 +21,7 @@ def test_thresholds_are_the_mean_of_each_dimension(tiny_base):
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 48, 128])
 def test_any_number_of_bits_can_be_asked_for(tiny_base, bits):
-    bundle = make(BundleSettings("x", str(tiny_base), layers=(3,), bits=bits), TEXTS)
+    bundle = make_bundle(BundleSettings("x", str(tiny_base), layers=(3,), bits=bits), TEXTS)
     assert bundle.bits == bits
     codes = encoder.load(bundle, device="cpu").encode(TEXTS)
     assert codes.bits.shape == (100, bits // 8)
@@ -30,12 +30,12 @@ def test_any_number_of_bits_can_be_asked_for(tiny_base, bits):
 
 
 def test_a_rotation_to_fewer_bits_keeps_directions_orthonormal(tiny_base):
-    projection = make(BundleSettings("x", str(tiny_base), layers=(3,), bits=16), TEXTS).projection
+    projection = make_bundle(BundleSettings("x", str(tiny_base), layers=(3,), bits=16), TEXTS).projection
     np.testing.assert_allclose(projection.T @ projection, np.eye(16), atol=1e-4)
 
 
 def test_the_same_call_makes_the_same_bundle(tiny_base):
-    first, second = (make(BundleSettings("x", str(tiny_base), bits=16), TEXTS).fingerprint for _ in range(2))
+    first, second = (make_bundle(BundleSettings("x", str(tiny_base), bits=16), TEXTS).fingerprint for _ in range(2))
     assert first == second
 
 
@@ -55,4 +55,4 @@ def test_the_same_call_makes_the_same_bundle(tiny_base):
 def test_what_cannot_be_made_is_refused(tiny_base, arguments, message):
     settings = {name: value for name, value in arguments.items() if name != "texts"}
     with pytest.raises(EncoderError, match=message):
-        make(BundleSettings("x", str(tiny_base), **settings), arguments.get("texts", TEXTS))
+        make_bundle(BundleSettings("x", str(tiny_base), **settings), arguments.get("texts", TEXTS))

@@ -8,8 +8,8 @@ import torch
 
 import encoder
 from encoder import EncoderError, bundle
-from encoder.make import make
-from encoder.projection import FLOOR_SHARE, count_values, project, rotation_within_layers
+from encoder.make import make_bundle
+from encoder.projection import MIN_DEVIATION_SHARE, count_values, project, rotation_within_layers
 from encoder.settings import BundleSettings
 from encoder.training.bit_layer import BitLayer
 from tests.conftest import random_texts
@@ -47,7 +47,7 @@ def test_a_rotation_keeps_the_distances_of_scaled_features_within_each_layer():
     for layer in range(3):
         part = slice(8 * layer, 8 * layer + 8)
         spread = SAMPLE[:, part].std(0)
-        scaled = SAMPLE[:, part] / np.maximum(spread, FLOOR_SHARE * np.median(spread)) * np.median(spread)
+        scaled = SAMPLE[:, part] / np.maximum(spread, MIN_DEVIATION_SHARE * np.median(spread)) * np.median(spread)
         distances = [np.linalg.norm(x[:100] - x[100:200], axis=1) for x in (scaled, turned[:, part])]
         np.testing.assert_allclose(*distances, rtol=5e-3)
     unit = rotation / np.linalg.norm(rotation, axis=2, keepdims=True)
@@ -89,25 +89,25 @@ def test_no_rows_are_projected_to_none():
 
 @pytest.mark.parametrize("positions", [("cls",), ("first_3",), ("cls", "mean", "max")])
 def test_poolings_of_features_that_never_change_make_bundles_that_encode(tiny_base, positions):
-    made = make(BundleSettings("x", str(tiny_base), layers=(0, 2), positions=positions), TEXTS)
+    made = make_bundle(BundleSettings("x", str(tiny_base), layers=(0, 2), positions=positions), TEXTS)
     model = encoder.load(made, "cpu", "float32")
     together = model.encode(TEXTS).bits
     alone = np.concatenate([model.encode([text]).bits for text in TEXTS])
-    assert encoder.bits.differing_share(together, alone) < 1e-3
+    assert encoder.bits.hamming_distance(together, alone) < 1e-3
 
 
 def test_windows_of_long_texts_are_averaged_and_then_rotated(tiny_base):
     settings = BundleSettings("x", str(tiny_base), layers=(1, 2), max_tokens=16, long_texts="windows")
     texts = random_texts(80, seed=4, longest=60)
-    rotated, plain = (make(dataclasses.replace(settings, rotation=r), texts) for r in ("layers", "none"))
+    rotated, plain = (make_bundle(dataclasses.replace(settings, rotation=r), texts) for r in ("layers", "none"))
     found, averaged = (encoder.load(b, "cpu", "float32").features(texts) for b in (rotated, plain))
     np.testing.assert_allclose(found, project(averaged, rotated.projection), rtol=1e-3, atol=1e-4)
 
 
 def test_bundles_are_rotated_unless_told_otherwise(tiny_base):
     settings = BundleSettings("x", str(tiny_base), layers=(0, 1, 2, 3))
-    rotated = make(settings, TEXTS)
-    plain = make(dataclasses.replace(settings, rotation="none"), TEXTS)
+    rotated = make_bundle(settings, TEXTS)
+    plain = make_bundle(dataclasses.replace(settings, rotation="none"), TEXTS)
     assert plain.projection is None
     width = plain.bits // 4
     assert rotated.projection.shape == (4, width, width)
@@ -118,15 +118,17 @@ def test_bundles_are_rotated_unless_told_otherwise(tiny_base):
 
 
 def test_a_vector_alone_is_not_rotated(tiny_base):
-    assert make(BundleSettings("x", str(tiny_base), layers=(3,)), TEXTS).projection is None
+    assert make_bundle(BundleSettings("x", str(tiny_base), layers=(3,)), TEXTS).projection is None
     assert (
-        make(BundleSettings("x", str(tiny_base), layers=(3,), positions=("cls", "mean")), TEXTS).projection.shape[0]
+        make_bundle(
+            BundleSettings("x", str(tiny_base), layers=(3,), positions=("cls", "mean")), TEXTS
+        ).projection.shape[0]
         == 2
     )
 
 
 def test_a_rotation_is_stored_in_half_the_bytes_and_read_back_exactly(tiny_base, tmp_path):
-    made = make(BundleSettings("x", str(tiny_base), layers=(1, 2)), TEXTS)
+    made = make_bundle(BundleSettings("x", str(tiny_base), layers=(1, 2)), TEXTS)
     read = bundle.read(made.save(tmp_path / "x"))
     assert read.projection.dtype == np.float32
     assert np.array_equal(read.projection, made.projection)
@@ -139,14 +141,14 @@ def test_a_rotation_is_stored_in_half_the_bytes_and_read_back_exactly(tiny_base,
 
 def test_other_rotations_are_other_encoders(tiny_base):
     settings = BundleSettings("x", str(tiny_base), layers=(1, 2))
-    assert make(settings, TEXTS, seed=0).fingerprint != make(settings, TEXTS, seed=1).fingerprint
+    assert make_bundle(settings, TEXTS, seed=0).fingerprint != make_bundle(settings, TEXTS, seed=1).fingerprint
 
 
 def test_rotated_bundles_and_others_have_one_format(tiny_base, tmp_path):
     settings = BundleSettings("x", str(tiny_base), layers=(1, 2))
     versions = []
     for rotation in ("layers", "none"):
-        text = make(dataclasses.replace(settings, rotation=rotation), TEXTS).files()["encoder.json"].decode()
+        text = make_bundle(dataclasses.replace(settings, rotation=rotation), TEXTS).files()["encoder.json"].decode()
         versions.append(int(text.split('"format_version": ')[1].split(",")[0]))
     assert versions == [3, 3]
 
@@ -166,6 +168,6 @@ def test_an_unknown_rotation_is_refused_with_those_there_are():
 
 @pytest.mark.parametrize("shape", [(24, 17), (3, 8, 8), (48,)])
 def test_a_projection_that_does_not_give_the_bits_is_refused(tiny_base, shape):
-    made = make(BundleSettings("x", str(tiny_base), layers=(1, 2)), TEXTS)
+    made = make_bundle(BundleSettings("x", str(tiny_base), layers=(1, 2)), TEXTS)
     with pytest.raises(EncoderError, match=r"projection must be float32 .* not float32"):
         dataclasses.replace(made, projection=np.zeros(shape, np.float32))

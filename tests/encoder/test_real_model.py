@@ -56,12 +56,12 @@ def test_the_default_encoder_gives_the_codes_it_was_published_with(default):
     """A change of library or code that moves codes shows here; a few bits near a threshold may differ by machine."""
     lines = PUBLISHED.read_text().split()
     published = np.array([list(bytes.fromhex(line)) for line in lines], np.uint8)
-    assert encoder.bits.differing_share(default.encode(TEXTS).bits, published) < 0.002
+    assert encoder.bits.hamming_distance(default.encode(TEXTS).bits, published) < 0.002
 
 
 def test_bfloat16_flips_under_one_bit_in_two_hundred(default):
     half = encoder.load("default", device="cpu", precision="bfloat16")
-    share = encoder.bits.differing_share(half.encode(TEXTS).bits, default.encode(TEXTS).bits)
+    share = encoder.bits.hamming_distance(half.encode(TEXTS).bits, default.encode(TEXTS).bits)
     assert share < 0.005
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from encoder.make import make
+from encoder.make import make_bundle
 from encoder.settings import BundleSettings
 from study import compare
 from study.cache import Cache
@@ -37,7 +37,9 @@ def test_encoders_are_compared_task_by_task_and_kept(tiny_data, tiny_bundle, tmp
 
 def test_the_last_layer_is_only_told_of_an_encoder_whose_last_columns_are(tiny_data, tiny_base, tmp_path, capsys):
     for layers in ((3, 2), (1, 2), (1, 3)):
-        made = make(BundleSettings("x", str(tiny_base), layers=layers, max_tokens=32), random_texts(64), device="cpu")
+        made = make_bundle(
+            BundleSettings("x", str(tiny_base), layers=layers, max_tokens=32), random_texts(64), device="cpu"
+        )
         folder = made.save(tmp_path / "-".join(map(str, layers)))
         arguments = [
             "--data",

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from encoder import EncoderError
 from encoder.forward.model import choose_device, choose_precision, load_model
-from encoder.make import make
+from encoder.make import make_bundle
 from encoder.settings import BundleSettings
 from tests.conftest import random_texts
 
@@ -76,7 +76,7 @@ def test_a_damaged_file_of_a_base_is_named(tiny_base, tmp_path, name):
     path = tmp_path / "base" / name
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(EncoderError, match=f"{re.escape(str(path))} cannot be read: "):
-        make(BundleSettings("mine", str(tmp_path / "base"), max_tokens=32), random_texts(80))
+        make_bundle(BundleSettings("mine", str(tmp_path / "base"), max_tokens=32), random_texts(80))
 
 
 def test_damaged_weights_of_another_family_are_named(tiny_base, tmp_path):

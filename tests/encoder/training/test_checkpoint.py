@@ -27,14 +27,14 @@ def test_a_checkpoint_replaces_the_one_before_and_leaves_nothing_else(tmp_path):
 def test_a_write_that_fails_says_why_and_leaves_the_one_before(tmp_path, largest_file):
     with (
         largest_file(4096),
-        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); there was none before"),
+        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); there is no previous one"),
     ):
         checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 1})
     assert list((tmp_path / "c").iterdir()) == []
     checkpoint.write(tmp_path / "c", {"a": torch.ones(1)}, {"step": 1})
     with (
         largest_file(4096),
-        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); the one before is kept"),
+        pytest.raises(EncoderError, match=r"cannot be written \(.*File too large.*\); the previous one is kept"),
     ):
         checkpoint.write(tmp_path / "c", {"a": torch.ones(4096)}, {"step": 2})
     assert checkpoint.read(tmp_path / "c")[1] == {"step": 1}
@@ -58,7 +58,7 @@ def test_no_checkpoint_is_none(tmp_path):
 def test_a_damaged_checkpoint_says_what_to_remove(tmp_path, content):
     (tmp_path / checkpoint.CHECKPOINT_FILE).write_bytes(content)
     for read in (checkpoint.read, lambda folder: checkpoint.check(folder, "run")):
-        with pytest.raises(EncoderError, match=f"is damaged .* remove {tmp_path} to begin again"):
+        with pytest.raises(EncoderError, match=f"is damaged .* remove {tmp_path} to start again"):
             read(tmp_path)
 
 

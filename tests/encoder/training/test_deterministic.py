@@ -7,7 +7,7 @@ import contextlib
 import pytest
 import torch
 
-from encoder.training.deterministic import repeatable
+from encoder.training.deterministic import deterministic
 
 
 def state() -> tuple[bool, bool, bool, bool]:
@@ -24,7 +24,7 @@ def test_a_gpu_is_held_to_it_strictly_and_torch_is_as_it_was_after(monkeypatch, 
     """A GPU's attention has gradients of a fixed order only where torch may refuse the others, and cuDNN has none."""
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: contextlib.nullcontext())
     before = state()
-    with contextlib.suppress(ValueError), repeatable(torch.device(device)):
+    with contextlib.suppress(ValueError), deterministic(torch.device(device)):
         during = state()
         raise ValueError("a step failed")
     assert during == (True, not strict, False, before[3] and not strict)

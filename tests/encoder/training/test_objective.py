@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from encoder.training.objective import guessing, keep_loss, rebuild_loss, row_losses, straight_through_sign
+from encoder.training.objective import (
+    prior_baseline,
+    reconstruction_loss,
+    row_losses,
+    similarity_loss,
+    straight_through_sign,
+)
 
 
 def test_signs_are_those_of_a_code():
@@ -40,14 +46,14 @@ def test_row_losses_are_those_of_the_kind():
     ],
 )
 def test_a_head_that_guesses_has_the_loss_of_guessing(targets, kind, classes):
-    bias, loss = guessing(targets, kind, classes)
+    bias, loss = prior_baseline(targets, kind, classes)
     logits = torch.from_numpy(bias).expand(len(targets), -1)
     as_learned = torch.from_numpy(targets) if kind == "single" else torch.from_numpy(targets.astype(np.float32))
     assert row_losses(logits, as_learned, kind).mean().item() == pytest.approx(loss, rel=1e-4)
 
 
 def test_a_class_without_rows_is_rare_and_not_impossible():
-    bias, loss = guessing(np.array([0, 0, 1]), "single", 3)
+    bias, loss = prior_baseline(np.array([0, 0, 1]), "single", 3)
     assert np.isfinite(bias).all()
     assert bias[2] < bias[1] < bias[0]
     assert math.isfinite(loss)
@@ -57,8 +63,8 @@ def test_signs_of_gaussian_features_keep_the_similarities():
     torch.manual_seed(0)
     centres = torch.randn(8, 4096)
     features = centres[torch.arange(64) % 8] + 0.7 * torch.randn(64, 4096)
-    kept = keep_loss(straight_through_sign(features), features).item()
-    torn = keep_loss(straight_through_sign(torch.randn(64, 4096)), features).item()
+    kept = similarity_loss(straight_through_sign(features), features).item()
+    torn = similarity_loss(straight_through_sign(torch.randn(64, 4096)), features).item()
     assert kept < 0.02
     assert torn > 0.8
 
@@ -68,10 +74,10 @@ def test_keeping_the_base_has_a_gradient_towards_the_base():
     features = torch.randn(8, 512)[torch.arange(32) % 8] + 0.7 * torch.randn(32, 512)
     values = (0.3 * features + torch.randn(32, 512)).requires_grad_()
     optimizer = torch.optim.Adam([values], 0.05)
-    first = keep_loss(straight_through_sign(values), features).item()
+    first = similarity_loss(straight_through_sign(values), features).item()
     for _ in range(30):
         optimizer.zero_grad()
-        loss = keep_loss(straight_through_sign(values), features)
+        loss = similarity_loss(straight_through_sign(values), features)
         loss.backward()
         optimizer.step()
     assert loss.item() < first / 2
@@ -80,6 +86,6 @@ def test_keeping_the_base_has_a_gradient_towards_the_base():
 def test_rebuilding_costs_nothing_where_all_is_there_and_one_where_nothing_is():
     torch.manual_seed(0)
     wanted = torch.randn(2000, 16)
-    assert rebuild_loss(wanted, wanted).item() == 0
-    assert rebuild_loss(torch.zeros_like(wanted), wanted).item() == pytest.approx(1, abs=0.02)
-    assert rebuild_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item() == 2.5
+    assert reconstruction_loss(wanted, wanted).item() == 0
+    assert reconstruction_loss(torch.zeros_like(wanted), wanted).item() == pytest.approx(1, abs=0.02)
+    assert reconstruction_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item() == 2.5

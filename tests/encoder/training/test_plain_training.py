@@ -22,7 +22,7 @@ from encoder.projection import rotation_within_layers
 from encoder.settings import BundleSettings
 from encoder.tokenize import Tokenizer
 from encoder.training import objective, sampling, warm_start
-from encoder.training.trainable_encoder import Student
+from encoder.training.trainable_encoder import TrainableEncoder
 from tests.encoder.labelled import QUICK, SAMPLE, TASKS, quick
 
 CPU = torch.device("cpu")
@@ -30,10 +30,10 @@ CPU = torch.device("cpu")
 
 def train_plainly(base, options) -> Adapter:
     """Train on `TASKS` and `SAMPLE` as unlabelled texts, without the trainer: fit heads and decoder, then learn all at once."""
-    bundle = BundleSettings("x", str(base), layers=(2, 3), max_tokens=32).uncut()
+    bundle = BundleSettings("x", str(base), layers=(2, 3), max_tokens=32).without_thresholds()
     frozen = Encoder(bundle, device="cpu", precision="float32").features
     features = frozen(SAMPLE)
-    model = Student(bundle, TASKS, options, features, rotation_within_layers(features, 32, 0), CPU, False)
+    model = TrainableEncoder(bundle, TASKS, options, features, rotation_within_layers(features, 32, 0), CPU, False)
     seen = warm_start.start_heads(model, TASKS, frozen, options.seed)
     warm_start.start_decoder(model, np.concatenate([features, seen]))
     groups = ([*model.learned.values()], [*model.heads.parameters()], [*model.decoder.parameters()])
@@ -43,7 +43,7 @@ def train_plainly(base, options) -> Adapter:
     tokenizer = Tokenizer(base, 32, "", "truncate", 0, 0)
     windows = tokenizer([text for texts in sources for text in texts])
     first = np.cumsum([0, *map(len, sources)])
-    third = (1 - options.unlabelled_share) / 3  # tasks are drawn alike
+    third = (1 - options.unlabelled_share) / 3  # tasks have equal probabilities
     drawn = np.array([third, third, third, options.unlabelled_share])
     lengths = np.split(windows.lengths, first[1:-1])
     batches = sampling.batches(lengths, drawn, options.batch_texts, options.seed)
@@ -51,18 +51,20 @@ def train_plainly(base, options) -> Adapter:
         rate = 0.5 if step == 0 else (options.steps - step) / (options.steps - 1)  # one step of twelve warms up
         for group, full in zip(optimizer.param_groups, (options.learning_rate, *2 * [options.head_learning_rate])):
             group["lr"] = full * rate
-        signs, values = model.signs_and_base(*model.lay_out(windows, first[source] + row))
+        signs, values = model.signs_and_base_values(*model.pad(windows, first[source] + row))
         loss = torch.zeros(())
         for number, task in enumerate(TASKS):
             if not (source == number).any():
                 continue
             targets = model.targets[number][row[source == number]]
             logits = functional.linear(signs[source == number], model.heads[number].weight, model.heads[number].bias)
-            losses = objective.row_losses(logits * 64**-0.5, targets, task.kind) / model.loss_scale[number]
+            losses = objective.row_losses(logits * 64**-0.5, targets, task.kind) / model.prior_losses[number]
             loss = loss + losses.sum() / (source < 3).sum()
-        loss = loss + options.keep * objective.keep_loss(signs, values)
+        loss = loss + options.similarity_weight * objective.similarity_loss(signs, values)
         decoded = functional.linear(signs, model.decoder.weight, model.decoder.bias) * 64**-0.5
-        loss = loss + options.rebuild * functional.mse_loss(decoded, values[:, 32:])  # the last layer's features
+        loss = loss + options.reconstruction_weight * functional.mse_loss(
+            decoded, values[:, 32:]
+        )  # the last layer's features
         loss.backward()
         torch.nn.utils.clip_grad_norm_(groups[0], options.gradient_norm)
         optimizer.step()

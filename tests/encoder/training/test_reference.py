@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel
 from encoder.forward.model import layers_make_hidden_states, load_model
 from encoder.training.reference import SharedLayers, WholeModel
 from encoder.training.trainable_encoder import hidden_states
-from encoder.training.trained_layers import open_layers, trained_layers
+from encoder.training.trained_layers import trained_layers, unfreeze_layers
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([[4, 5, 6, 7, 8], [9, 10, 11, 1, 1]])
@@ -37,17 +37,17 @@ def make_model(tmp_path):
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shared_lower_layers_give_what_a_separate_run_gives(make_model, family, count):
-    student, base = make_model(family), make_model(family)
-    assert layers_make_hidden_states(student)
-    layers = trained_layers(student, count, (4,))
+    trained, base = make_model(family), make_model(family)
+    assert layers_make_hidden_states(trained)
+    layers = trained_layers(trained, count, (4,))
     shared, whole = SharedLayers(layers), WholeModel(base)
-    learned = open_layers(layers)
+    learned = unfreeze_layers(layers)
     with torch.no_grad():
         for parameter in learned.values():
             parameter += 0.1
         for half in (False, True):  # twice: what the first batch left behind does not matter
             ids, mask = (IDS[:1], MASK[:1]) if half else (IDS, MASK)
-            hidden = hidden_states(student, ids, mask, half=False)
+            hidden = hidden_states(trained, ids, mask, half=False)
             found, expected = shared(hidden, ids, mask), whole(hidden, ids, mask)
             assert len(found) == len(expected) == 5
             for ours, theirs in zip(found, expected):
@@ -56,11 +56,11 @@ def test_shared_lower_layers_give_what_a_separate_run_gives(make_model, family, 
 
 
 def test_the_copies_do_not_learn(make_model):
-    student = make_model("bert")
-    layers = trained_layers(student, 2, (4,))
+    trained = make_model("bert")
+    layers = trained_layers(trained, 2, (4,))
     shared = SharedLayers(layers)
-    open_layers(layers)
-    hidden = hidden_states(student, IDS, MASK, half=False)
+    unfreeze_layers(layers)
+    hidden = hidden_states(trained, IDS, MASK, half=False)
     assert hidden[-1].requires_grad
     assert not hidden[2].requires_grad  # nothing is kept of the layers below, nor computed backward
     with torch.no_grad():

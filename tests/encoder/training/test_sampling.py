@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from encoder.training.sampling import batches, cut_by_tokens, cut_evenly, shares
+from encoder.training.sampling import batches, shares, split_by_tokens, split_evenly
 
 LENGTHS = [np.random.default_rng(i).integers(3, 40, n) for i, n in enumerate((50, 400, 30))]
 
@@ -62,16 +62,16 @@ def test_shares_are_held_to_over_many_batches():
 
 def test_passes_hold_no_more_tokens_than_asked_and_every_row_once():
     lengths = np.array([50, 40, 30, 9, 8, 7, 3])
-    cuts = cut_by_tokens(lengths, 60)
+    cuts = split_by_tokens(lengths, 60)
     assert [lengths[cut].tolist() for cut in cuts] == [[50], [40], [30, 9], [8, 7, 3]]
-    assert cut_by_tokens(lengths, 1) == [slice(i, i + 1) for i in range(7)]
+    assert split_by_tokens(lengths, 1) == [slice(i, i + 1) for i in range(7)]
 
 
 def test_passes_that_compare_their_rows_are_of_one_size():
     lengths = np.array([50, 40, 30, 9, 8, 7, 3])
-    assert cut_evenly(lengths, 350) == [slice(0, 7)]
-    assert cut_evenly(lengths, 349) == [slice(0, 3), slice(3, 7)]
-    assert cut_evenly(lengths, 100) == [slice(0, 1), slice(1, 3), slice(3, 5), slice(5, 7)]
+    assert split_evenly(lengths, 350) == [slice(0, 7)]
+    assert split_evenly(lengths, 349) == [slice(0, 3), slice(3, 7)]
+    assert split_evenly(lengths, 100) == [slice(0, 1), slice(1, 3), slice(3, 5), slice(5, 7)]
     longest = np.array([282] * 32)  # 29 fit: not 29 and 3
-    assert cut_evenly(longest, 8192) == [slice(0, 16), slice(16, 32)]
-    assert cut_evenly(lengths[:0], 60) == []
+    assert split_evenly(longest, 8192) == [slice(0, 16), slice(16, 32)]
+    assert split_evenly(lengths[:0], 60) == []

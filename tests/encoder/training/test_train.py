@@ -60,8 +60,9 @@ def test_an_encoder_learns_what_its_frozen_bits_cannot_tell(tiny_base):
     def best_score_and_last_loss(learning_rate: float) -> tuple[float, float]:
         losses = []
         bundle = quick(
-            tiny_base, tasks=[task], steps=300, batch_texts=32, eval_steps=50, eval_rows=200, patience=0, keep=0.0,
-            rebuild=0.0, learning_rate=learning_rate, rotation="none", report=lambda p: losses.append(p.losses["loud"]),
+            tiny_base, tasks=[task], steps=300, batch_texts=32, eval_steps=50, eval_rows=200, patience=0,
+            similarity_weight=0.0, reconstruction_weight=0.0, learning_rate=learning_rate, rotation="none",
+            report=lambda p: losses.append(p.losses["loud"]),
         )  # fmt: skip
         history = bundle.training["history"]
         assert bundle.training["best_step"] in [entry["step"] for entry in history]
@@ -85,12 +86,12 @@ def test_keeping_holds_the_similarities_of_the_base(tiny_base):
 
     shared = {"steps": 80, "learning_rate": 3e-3, "tasks": TASKS[:1], "unlabelled": random_texts(300)}
     shared |= {"eval_steps": 80}  # both end there, whatever the scores
-    free, kept = (similarity(quick(tiny_base, keep=weight, **shared)) for weight in (0.0, 10.0))
+    free, kept = (similarity(quick(tiny_base, similarity_weight=weight, **shared)) for weight in (0.0, 10.0))
     assert kept > free
 
 
 def test_the_decoder_is_thrown_away(tiny_base):
-    whole, without = (quick(tiny_base, rebuild=weight, rank=32) for weight in (1.0, 0.0))
+    whole, without = (quick(tiny_base, reconstruction_weight=weight, rank=32) for weight in (1.0, 0.0))
     assert whole.adapter.tensors.keys() == without.adapter.tensors.keys()
     assert all(name.startswith("encoder.layer.") for name in whole.adapter.tensors)
 
@@ -100,10 +101,12 @@ def test_rebuilding_brings_the_base_models_last_layer_into_the_bits(tiny_base):
     def left_over(weight: float) -> float:
         """Of the last 30 steps, the decoder learning as fast with any weight (Adam)."""
         told = []
-        quick(tiny_base, rebuild=weight, **shared, report=lambda p: told.append(p.losses["rebuild"]))
+        quick(
+            tiny_base, reconstruction_weight=weight, **shared, report=lambda p: told.append(p.losses["reconstruction"])
+        )
         return told[-1]
 
-    shared = {"steps": 90, "eval_steps": 30, "keep": 0.0, "learning_rate": 1e-3, "tasks": TASKS[:1]}
+    shared = {"steps": 90, "eval_steps": 30, "similarity_weight": 0.0, "learning_rate": 1e-3, "tasks": TASKS[:1]}
     assert left_over(10.0) < 0.8 * left_over(1e-6)
 
 
@@ -117,9 +120,9 @@ def test_heads_and_decoder_start_where_they_fit_the_frozen_encoder(tiny_base, mo
     monkeypatch.setattr(warm_start, "start_heads", lambda *a: np.empty((0, 64), np.float32))
     monkeypatch.setattr(warm_start, "start_decoder", lambda *a: None)
     guessed = first_losses()
-    for name in ("loud", "themes", "stars", "rebuild"):
+    for name in ("loud", "themes", "stars", "reconstruction"):
         assert fitted[name] < guessed[name]
-    assert fitted["keep"] == guessed["keep"]
+    assert fitted["similarity"] == guessed["similarity"]
 
 
 def test_progress_tells_losses_and_scores_of_every_task(tiny_base, monkeypatch):
@@ -129,7 +132,7 @@ def test_progress_tells_losses_and_scores_of_every_task(tiny_base, monkeypatch):
     assert [progress.step for progress in told] == [5, 6, 10, 12, 15, 16]
     assert [bool(progress.scores) for progress in told] == [False, True, False, True, False, True]
     assert set(told[-1].scores) == {"loud", "themes", "stars"}
-    assert set(told[-1].losses) == {"loud", "themes", "stars", "keep", "rebuild"}
+    assert set(told[-1].losses) == {"loud", "themes", "stars", "similarity", "reconstruction"}
     assert told[-1].seconds_left == 0
 
 
@@ -142,7 +145,7 @@ def test_training_stops_when_the_mean_score_no_longer_rises(tiny_base, monkeypat
 
 
 def test_a_large_batch_in_several_passes_learns_the_same(tiny_base):
-    shared = {"keep": 0.0, "steps": 3, "tasks": TASKS[:1]}
+    shared = {"similarity_weight": 0.0, "steps": 3, "tasks": TASKS[:1]}
     one, several = (matrices(quick(tiny_base, batch_tokens=tokens, **shared)) for tokens in (8192, 64))
     for name in one:
         assert np.corrcoef(one[name].ravel(), several[name].ravel())[0, 1] > 0.9
@@ -162,27 +165,28 @@ def test_what_was_trained_is_written_down(tiny_base):
 @pytest.mark.parametrize("rotation", ["layers", "none"])
 def test_the_bundle_stores_the_bits_that_were_trained(tiny_base, monkeypatch, rotation):
     """But for thresholds, which are means again with the final weights: the bits heads saw in training, not the base's."""
-    kept = {}
+    models = []
     real = trainer.Trainer.run
 
     def run(self, *arguments):
         real(self, *arguments)
-        kept["student"] = self._student
+        models.append(self._model)
 
     monkeypatch.setattr(trainer.Trainer, "run", run)
     made = {"tasks": TASKS[:1], "steps": 30, "eval_steps": 17, "learning_rate": 3e-3}
     bundle = quick(tiny_base, rotation=rotation, **made)
     texts = TASKS[0].validation.texts
     windows = Tokenizer(tiny_base, 32, "", "truncate", 0, 0)(texts)
+    (trained_model,) = models
     with torch.no_grad():
-        trained = kept["student"].signs(*kept["student"].lay_out(windows, np.arange(len(texts)))).numpy() > 0
+        trained = trained_model.signs(*trained_model.pad(windows, np.arange(len(texts)))).numpy() > 0
 
     def differ(made) -> float:
         return float((bits.unpack(encoder.load(made, "cpu", "float32").encode(texts).bits) != trained).mean())
 
     if rotation == "none":
         assert differ(bundle) < 0.5 * differ(dataclasses.replace(bundle, adapter=None))
-    as_trained = dataclasses.replace(bundle, thresholds=thresholds_of(kept["student"].bit_layer, bundle.projection))
+    as_trained = dataclasses.replace(bundle, thresholds=thresholds_of(trained_model.bit_layer, bundle.projection))
     assert differ(as_trained) < 0.01 < differ(dataclasses.replace(as_trained, adapter=None))
 
 
@@ -210,8 +214,8 @@ def thresholds_of(layer: BitLayer, projection: np.ndarray | None) -> np.ndarray:
         {"head_learning_rate": 0.5},
         {"warmup_share": 0.9},
         {"unlabelled_share": 0.5},
-        {"keep": 0.0},
-        {"rebuild": 0.0},
+        {"similarity_weight": 0.0},
+        {"reconstruction_weight": 0.0},
         {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
@@ -242,7 +246,7 @@ def plain_adapter(tiny_base):
     [
         ({"tasks": []}, "at least one task"),
         ({"tasks": [TASKS[0], TASKS[0]]}, "task 'loud' is named twice"),
-        ({"tasks": [dataclasses.replace(TASKS[0], name="keep")]}, "a task cannot be called 'keep'"),
+        ({"tasks": [dataclasses.replace(TASKS[0], name="similarity")]}, "a task cannot be called 'similarity'"),
         ({"sample": SAMPLE[:20]}, "at least 64 texts, 20 were given"),
         ({"bits": 12}, "positive multiple of 8, not 12"),
         ({"layers": (9,)}, "layer 9 is asked for"),
@@ -272,7 +276,7 @@ def test_the_passes_of_a_batch_are_of_one_size(tiny_base, monkeypatch):
 
 
 def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
-    shared = {"keep": 3.0, "rebuild": 0.0, "steps": 3, "tasks": TASKS[:1]}
+    shared = {"similarity_weight": 3.0, "reconstruction_weight": 0.0, "steps": 3, "tasks": TASKS[:1]}
     shared |= {"batch_texts": 64, "head_learning_rate": 1e-9, "gradient_norm": 1e9, "max_tokens": 8, "rotation": "none"}
     one, several = (matrices(quick(tiny_base, batch_tokens=tokens, **shared)) for tokens in (8192, 256))
     for name in one:
@@ -281,7 +285,7 @@ def test_similarities_in_several_passes_hold_as_much_as_in_one(tiny_base):
 
 def test_passes_too_small_to_compare_texts_are_refused(tiny_base):
     with pytest.raises(EncoderError, match=r"batch_tokens 64 has room for 2 texts of 32 tokens, .* take at least 512"):
-        quick(tiny_base, keep=0.5, batch_texts=32, batch_tokens=64)
+        quick(tiny_base, similarity_weight=0.5, batch_texts=32, batch_tokens=64)
 
 
 def test_a_base_that_gives_no_numbers_is_named(tiny_base, tmp_path):
@@ -291,5 +295,5 @@ def test_a_base_that_gives_no_numbers_is_named(tiny_base, tmp_path):
     name = next(name for name in weights if name.endswith("layer.1.output.dense.weight"))
     weights[name][0, 0] = float("nan")
     save_file(weights, base / "model.safetensors", {"format": "pt"})
-    with pytest.raises(EncoderError, match=f"base model {base} gives features that are no numbers"):
+    with pytest.raises(EncoderError, match=f"base model {base} gives features that are not numbers"):
         quick(base)

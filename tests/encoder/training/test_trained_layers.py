@@ -11,8 +11,8 @@ from encoder import EncoderError, Pooling
 from encoder.forward.model import load_model, merge
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
-from encoder.training.trainable_encoder import Student, hidden_states
-from encoder.training.trained_layers import learned_adapter, open_layers, trained_layers
+from encoder.training.trainable_encoder import TrainableEncoder, hidden_states
+from encoder.training.trained_layers import learned_adapter, trained_layers, unfreeze_layers
 from tests.encoder.labelled import TASKS
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ MASK = torch.ones(2, 6, dtype=torch.bool)
 def opened(tiny_base, **options):
     options = TrainOptions(**options)
     model = load_model(tiny_base, 3, CPU, torch.float32)
-    return model, open_layers(trained_layers(model, options.train_layers, (1, 2, 3)))
+    return model, unfreeze_layers(trained_layers(model, options.train_layers, (1, 2, 3)))
 
 
 def features(model) -> torch.Tensor:
@@ -111,12 +111,12 @@ def test_dropout_that_a_family_keeps_as_a_number_is_what_is_asked_for(tmp_path, 
     )  # fmt: skip
     ModernBertModel(config).save_pretrained(tmp_path / "base")
     shutil.copy(tiny_base / "tokenizer.json", tmp_path / "base")
-    bundle = BundleSettings("x", str(tmp_path / "base"), layers=(2, 3), max_tokens=32).uncut()
+    bundle = BundleSettings("x", str(tmp_path / "base"), layers=(2, 3), max_tokens=32).without_thresholds()
     features = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-    student = Student(bundle, [TASKS[0]], TrainOptions(dropout=rate), features, None, CPU, False)
+    model = TrainableEncoder(bundle, [TASKS[0]], TrainOptions(dropout=rate), features, None, CPU, False)
     kept = [
         m.attention_dropout
-        for n, m in student.model.named_modules()
+        for n, m in model.transformer.named_modules()
         if hasattr(m, "attention_dropout") and "layers." in n
     ]
     assert kept[1:] == [rate, rate]  # the lowest layer does not move

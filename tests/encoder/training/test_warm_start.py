@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoder.training.objective import guessing, row_losses
+from encoder.training.objective import prior_baseline, row_losses
 from encoder.training.warm_start import fit_decoder, fit_head
 
 RNG = np.random.default_rng(0)
@@ -15,9 +15,9 @@ TARGETS = {"single": SCORES.argmax(1), "multi": SCORES > 1, "regression": SCORES
 
 def fitted(kind: str, strength: float):
     targets = TARGETS[kind]
-    guess, _ = guessing(targets, kind, 3)
+    bias, _ = prior_baseline(targets, kind, 3)
     targets = torch.from_numpy(targets.astype(np.int64 if kind == "single" else np.float32))
-    return *fit_head(SIGNS, targets, kind, torch.from_numpy(guess), strength), targets
+    return *fit_head(SIGNS, targets, kind, torch.from_numpy(bias), strength), targets
 
 
 @pytest.mark.parametrize("kind", ["single", "multi", "regression"])
@@ -48,7 +48,7 @@ def test_a_stronger_penalty_gives_smaller_weights():
 
 def test_the_decoder_starts_at_the_ridge_solution():
     wanted = torch.from_numpy((SIGNS.numpy()[:, :5] + 0.3 * RNG.standard_normal((300, 5))).astype(np.float32))
-    weight, bias = fit_decoder(SIGNS, wanted, strength=0.05)
+    weight, bias = fit_decoder(SIGNS, wanted, l2=0.05)
     # The same as ordinary least squares with rows that ask for weights of zero; the bias is free.
     held = np.sqrt(0.05 * 300) * np.eye(40)
     inputs = np.r_[np.c_[SIGNS, np.ones(300)], np.c_[held, np.zeros(40)]]

@@ -196,8 +196,8 @@ def test_bad_tasks_are_told_in_one_line_and_nothing_is_written(tasks, tiny_base,
     [
         (["--tasks", "no-such"], "--tasks no-such is not a folder"),
         (["--warmup_share", "2"], "warmup_share must be at least 0 and at most 1"),
-        (["--rebuild", "-1"], "rebuild must not be negative, but is -1.0"),
-        (["--rebuild", "nan"], "rebuild must not be negative, but is nan"),
+        (["--reconstruction_weight", "-1"], "reconstruction_weight must not be negative, but is -1.0"),
+        (["--reconstruction_weight", "nan"], "reconstruction_weight must not be negative, but is nan"),
         (["--bits", "12"], "multiple of 8"),
         (["--bits", "56", "--calibrate_rows", "64", "--layers", "1", "2", "3"], None),
         (
