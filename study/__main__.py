@@ -1,12 +1,13 @@
-"""Measure what one shared encoder, bits and linear heads are worth, and write `docs/results.md`.
+"""Measure the accuracy and the cost of one shared encoder with bits and linear heads, and write `docs/results.md`.
 
     python -m study --data DATA --work build/study
     python -m study --data DATA --work build/study --steps frozen size --tasks sst2 trec
     python -m study --data DATA --work /tmp/quick --output /tmp/quick --quick
 
-Killed, the same command goes on from what lies in --work. Steps that are not run now are taken from there where they were
-run before with the same settings on the same rows. Several processes may share a --work: each takes what the others
-have made, so two of one thread each, with different --steps, are the fastest way on two cores. `costs` wants the machine alone.
+After a kill, the same command continues from the results in --work. Results of steps that are not run now are read from
+there if an earlier run computed them with the same settings and rows. Several processes can share a --work folder: each
+reads the results of the others. On two cores, two processes of one thread each, with different --steps, are fastest.
+`costs` measures time: run it while nothing else runs on the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MIN_SHOTS = 4
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
-    """Run steps, write the page, its plots and its figures; returns the figures."""
+    """Run steps, write the page, its plots and its figures, and return the figures."""
     options = parse(argv)
     settings = settings_of(options)
     started = time.monotonic()
@@ -44,8 +45,8 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
         print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
 
     study = Study(settings, report)
-    settings = study.settings  # device and precision by name
-    output = options.output or (options.work if options.quick else Path("docs"))  # quick figures mean nothing
+    settings = study.settings  # with device and precision resolved
+    output = options.output or (options.work if options.quick else Path("docs"))  # figures of --quick are meaningless
     earlier = kept.read(output / "results.json", options.keep)
     asked = [name for name in steps.STEPS if name in options.steps or "all" in options.steps]
     results = steps.run(study, [name for name in asked if name not in earlier]) | earlier
@@ -61,16 +62,16 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; settings that are not given are None, as their defaults depend on the device."""
+    """Parse the arguments. Settings that are not given are None, because their defaults depend on the device."""
     parser = Parser(
         "python -m study",
         __doc__.splitlines()[0],
         ("python -m study --data DATA --work build/study --steps frozen size --tasks sst2 trec",),
-        "; ".join(f"{name}: {about}" for name, (_, _, about) in steps.STEPS.items()),
+        "; ".join(f"{name}: {description}" for name, (_, _, description) in steps.STEPS.items()),
     )
     add_fields(parser, Settings, "data", "work")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder of results.md (default: docs, with --quick that of --work)"
+        "--output", type=Path, metavar="DIR", help="folder of results.md (default: docs; --work if --quick is given)"
     )
     parser.add_argument(
         "--steps",
@@ -78,7 +79,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=("all", *steps.STEPS),
         default=["all"],
         metavar="STEP",
-        help="all, or some of those below",
+        help="steps to run: all, or some of those listed below",
     )
     parser.add_argument(
         "--keep",
@@ -86,21 +87,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=tuple(steps.STEPS),
         default=[],
         metavar="STEP",
-        help="steps that are not run; their results are those of the page in --output, which says so",
+        help="steps that are not run: their results are read from the page in --output, and the new page names them",
     )
-    parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page on how it was measured")
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="sentence that the page adds to the description of the measurement"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that everything runs")
     add_fields(parser, Settings, "unlabelled", default_text=f"{UNLABELLED} in --data")
     on_gpu = Settings(Path("data"), Path("work"))
     for name in _sizes():
-        values = dict.fromkeys(_words(getattr(settings, name)) for settings in (on_gpu, on_gpu.on_a_processor()))
+        values = dict.fromkeys(_words(getattr(settings, name)) for settings in (on_gpu, on_gpu.for_cpu()))
         nargs = {"nargs": "*"} if isinstance(getattr(on_gpu, name), tuple) else {}
         add_fields(parser, Settings, name, default=None, default_text=", on a CPU ".join(values), **nargs)
     return parser.parse_args(list(argv))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Make settings from parsed arguments: those of the device, or of --quick, then what was given."""
+    """Return settings from parsed arguments: the defaults of the device or of --quick, overridden by what was given."""
     unlabelled = options.unlabelled
     if unlabelled is None and (options.data / UNLABELLED).is_file():
         unlabelled = options.data / UNLABELLED
@@ -108,20 +111,20 @@ def settings_of(options: argparse.Namespace) -> Settings:
     if options.quick:
         settings = settings.quick()
     elif choose_device(options.device or settings.device).type == "cpu":
-        settings = settings.on_a_processor()
+        settings = settings.for_cpu()
     given = values_of(Settings, options)
-    asked = {name: given[name] for name in _sizes() if given[name] is not None}
-    if len(set(asked.get("tasks", ()))) < len(asked.get("tasks", ())):
-        raise ValueError(f"--tasks names a task twice: {' '.join(asked['tasks'])}")
-    if any(shots < MIN_SHOTS for shots in asked.get("shots", ())):
+    overrides = {name: given[name] for name in _sizes() if given[name] is not None}
+    if len(set(overrides.get("tasks", ()))) < len(overrides.get("tasks", ())):
+        raise ValueError(f"--tasks names a task twice: {' '.join(overrides['tasks'])}")
+    if any(shots < MIN_SHOTS for shots in overrides.get("shots", ())):
         raise ValueError(f"--shots needs {MIN_SHOTS} or more: a quarter of them chooses the regularisation of a head")
-    if "train_steps" in asked:  # of all encoders, where nothing else is said
-        asked.setdefault("held_out_steps", None)
-    return dataclasses.replace(settings, **asked)
+    if "train_steps" in overrides:  # applies to all encoders unless held_out_steps is given
+        overrides.setdefault("held_out_steps", None)
+    return dataclasses.replace(settings, **overrides)
 
 
 def _words(value: Any) -> str:
-    """Return a default as one would type it."""
+    """Return a default value as it is typed on the command line."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -1,8 +1,8 @@
-"""Keep what was computed, so that a study killed anywhere goes on from there and does nothing twice.
+"""Cache results in files, so that a killed study continues where it stopped and computes nothing twice.
 
-A result's key is a hash of the step's name and version and of all that goes into it; its file is written under another
-name and renamed, so no file is ever half written. Processes that share a folder share its work: what one makes, the others
-wait for.
+A result's key is a hash of the step's name, its version and all its inputs. Each file is written under a temporary name
+and renamed, so no file is ever incomplete. Processes can share a folder: while one computes a result, the others wait
+for it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ import numpy as np
 
 
 class StepError(RuntimeError):
-    """Say which step failed, on what."""
+    """A step that failed; the message names the step and its input."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Name one kind of computation; a new version makes all its results anew."""
+    """A kind of computation. A new version invalidates all its cached results."""
 
     name: str
     version: int
 
 
 class Cache:
-    """Give results by what they were computed from; compute those that are not there.
+    """A folder of results, each found by its inputs. A result that is not there is computed.
 
     Attributes:
-        spent_seconds: time that all results given so far took to compute, whenever that was.
+        spent_seconds: time that all results returned so far took to compute, in this process or an earlier one.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.perf_counter) -> None:
         self.folder = folder
         self.spent_seconds = 0.0
         self._clock = clock
-        self._nested: list[float] = []  # seconds of the computations within the one under way
+        self._nested: list[float] = []  # seconds of the computations nested in the current ones
         self._counted: set[Path] = set()
 
     def value(self, step: Step, label: str, inputs: dict[str, Any], make: Callable[[], Any]) -> Any:
-        """Return what JSON can hold; `label` is for people who look at the folder."""
+        """Return a JSON value. `label` is part of the file name, for people who read the folder."""
         path = self.path(step, label, inputs, ".json")
 
         def write(temporary: Path) -> None:
@@ -71,23 +71,22 @@ class Cache:
             return {name: loaded[name] for name in loaded.files}
 
     def tree(self, step: Step, label: str, inputs: dict[str, Any], make: Callable[[Path], Any]) -> Path:
-        """Return a folder that `make` fills."""
+        """Return a folder that `make` writes."""
         path = self.path(step, label, inputs, "")
         self._ensure(path, step, label, inputs, make)
         return path
 
     def path(self, step: Step, label: str, inputs: dict[str, Any], end: str) -> Path:
-        """Return where a result lies, or would."""
+        """Return the path of a result, whether or not it exists."""
         return self.folder / step.name / f"{label.replace('/', '-').replace(' ', '-')}-{key(step, inputs)}{end}"
 
     def _ensure(self, path: Path, step: Step, label: str, inputs: dict, write: Callable[[Path], Any]) -> None:
         record = path.with_name(f"{path.name}.about")
         began = self._clock()
-        with _alone(path.parent, path.name):
+        with _locked(path.parent, path.name):
             if self._nested:
-                self._nested[-1] += (
-                    self._clock() - began
-                )  # another process's work, not that of the step around this one
+                # The wait for another process is not work of the enclosing step.
+                self._nested[-1] += self._clock() - began
             if not (path.exists() and record.exists()):
                 self._make(path, record, step, label, inputs, write)
         if path not in self._counted:
@@ -96,33 +95,33 @@ class Cache:
 
     def _make(self, path: Path, record: Path, step: Step, label: str, inputs: dict, write: Callable) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
-        _remove(temporary)  # of a run that was killed
+        _remove(temporary)  # left by a run that was killed
         started = self._clock()
         self._nested.append(0.0)
         try:
             write(temporary)
-        except StepError:  # a step within this one: it is the one to name
+        except StepError:  # a nested step failed: the message names that one
             raise
         except Exception as error:
             raise StepError(f"step {step.name} failed on {label}: {type(error).__name__}: {error}") from error
         finally:
-            within = self._nested.pop()
+            nested_seconds = self._nested.pop()
         seconds = self._clock() - started
         if self._nested:
             self._nested[-1] += seconds
-        _write_json(record, {"step": step.name, "label": label, "seconds": seconds - within, "inputs": inputs})
+        _write_json(record, {"step": step.name, "label": label, "seconds": seconds - nested_seconds, "inputs": inputs})
         _remove(path)
         temporary.replace(path)
 
 
 def key(step: Step, inputs: dict[str, Any]) -> str:
-    """Return the hash that names a result."""
-    words = json.dumps([step.name, step.version, inputs], sort_keys=True)
-    return hashlib.sha256(words.encode()).hexdigest()[:20]
+    """Return the hash that identifies a result."""
+    text = json.dumps([step.name, step.version, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
@@ -133,8 +132,8 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Keep other processes from making the same result meanwhile; a killed one keeps nobody."""
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of one result, so that no other process computes it. The lock ends with its process."""
     import fcntl
 
     locks = folder / "locks"

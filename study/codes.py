@@ -1,4 +1,4 @@
-"""Cut features into codes of many sizes: functions fitted on a sample of training texts' features."""
+"""Encode features as codes of many sizes, by functions fitted on a sample of training texts' features."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Apply = Callable[[np.ndarray], np.ndarray]  # (n, dim) float32 in; packed bits (
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """Say how features become what is stored.
+    """A way to store features.
 
     Attributes:
-        method: how, for people.
-        bytes_a_document: what is stored of a document.
-        fit: features of a sample (rows, dim) float32 in, the function out.
+        method: name of the method, for people.
+        bytes_a_document: stored bytes per document.
+        fit: takes the features of a sample (rows, dim) float32 and returns the function that encodes features.
     """
 
     method: str
@@ -34,9 +34,9 @@ class Code:
 
 
 def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list[Code]:
-    """List the codes that are compared for features of `dim`, the last `width` of them the last layer's.
+    """Return the codes that are compared for features of `dim` columns, the last `width` of which are the last layer's.
 
-    All are to be fitted on one sample: a rotation that two of them need is found once, as the large ones take minutes.
+    Fit all of them on the same sample: two codes that need the same rotation share it, because a large one takes minutes.
     """
     rotations: dict[int, np.ndarray] = {}
 
@@ -51,11 +51,15 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
         Code("int8", 1.0 * dim, fit_int8),
         Code("last layer, fp16", 2.0 * width, lambda sample: last(as_half, width)),
         Code("last layer, int8", 1.0 * width, lambda sample: last(fit_int8(sample[:, -width:]), width)),
-        Code("sign", dim / 8, lambda sample: cut(None, np.zeros(dim, np.float32))),
-        Code("mean threshold", dim / 8, lambda sample: cut(None, mean_thresholds(sample))),
-        Code("median threshold", dim / 8, lambda sample: cut(None, np.median(sample, axis=0))),  # balanced bits
+        Code("sign", dim / 8, lambda sample: binarize(None, np.zeros(dim, np.float32))),
+        Code("mean threshold", dim / 8, lambda sample: binarize(None, mean_thresholds(sample))),
+        Code("median threshold", dim / 8, lambda sample: binarize(None, np.median(sample, axis=0))),  # balanced bits
         Code("rotation within layers", dim / 8, lambda s: projected(s, rotation_within_layers(s, width, seed))),
-        Code("last layer, mean threshold", width / 8, lambda s: last(cut(None, mean_thresholds(s[:, -width:])), width)),
+        Code(
+            "last layer, mean threshold",
+            width / 8,
+            lambda s: last(binarize(None, mean_thresholds(s[:, -width:])), width),
+        ),
         Code("two bits a dimension", dim / 4, lambda sample: two_bits(None, sample)),
         Code("last layer, two bits", width / 4, lambda s: last(two_bits(None, s[:, -width:]), width)),
     ]
@@ -65,7 +69,7 @@ def all_codes(dim: int, width: int, sizes: Sequence[int], seed: int = 0) -> list
 
 
 def _codes_of_size(bits: int, dim: int, seed: int, itq: Callable[[np.ndarray, int], np.ndarray]) -> list[Code]:
-    """List the codes of so many bits; `itq` returns a rotation of a sample to a number of bits."""
+    """Return the codes of a number of bits. `itq` takes a sample and a number of bits and returns a rotation."""
     size = bits / 8
     codes = [Code("random projection", size, lambda s: projected(s, random_directions(dim, bits, seed)))]
     if bits < dim:
@@ -90,12 +94,12 @@ def as_half(features: np.ndarray) -> np.ndarray:
 
 
 def last(apply: Apply, width: int) -> Apply:
-    """Apply to the last `width` columns."""
+    """Return a function that applies `apply` to the last `width` columns."""
     return lambda features: apply(np.ascontiguousarray(features[:, -width:]))
 
 
 def fit_int8(sample: np.ndarray) -> Apply:
-    """Fit a scale a dimension: 255 steps between the 0.1 and the 99.9 percentile of the sample."""
+    """Fit a scale to each dimension: 255 steps between the 0.1 and the 99.9 percentile of the sample."""
     low, high = np.quantile(sample, (0.001, 0.999), axis=0).astype(np.float32)
     step = np.maximum((high - low) / 254, 1e-12)
 
@@ -106,20 +110,21 @@ def fit_int8(sample: np.ndarray) -> Apply:
     return apply
 
 
-def cut(projection: np.ndarray | None, thresholds: np.ndarray) -> Apply:
-    """Make bits of features (n, dim), projected where there is a projection."""
+def binarize(projection: np.ndarray | None, thresholds: np.ndarray) -> Apply:
+    """Return a function that projects features (n, dim), unless `projection` is None, and binarizes them."""
     return lambda features: bit_packing.pack(project(features, projection) > thresholds)
 
 
 def projected(sample: np.ndarray, projection: np.ndarray) -> Apply:
-    """Make bits of projected features, cut at the sample's means."""
-    return cut(projection, mean_thresholds(project(sample, projection)))
+    """Return a function that projects features and binarizes them at the sample's means."""
+    return binarize(projection, mean_thresholds(project(sample, projection)))
 
 
 def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
-    """Make two bits a dimension: above the mean, and whether the rest after the sign's mean distance is above zero.
+    """Return a function that stores two bits per dimension: whether the value is above the mean, and the residual's sign.
 
-    Residual quantisation with one bit a stage: a linear head adds the two up to four levels.
+    The residual is what remains after the mean distance from the mean is subtracted on the value's side. This is residual
+    quantisation with one bit per stage: a linear head combines the two bits into four levels.
     """
     values = project(sample, projection)
     thresholds = mean_thresholds(values)
@@ -135,21 +140,24 @@ def two_bits(projection: np.ndarray | None, sample: np.ndarray) -> Apply:
 
 
 def principal_axes(sample: np.ndarray, bits: int) -> np.ndarray:
-    """Return the first axes of a sample's PCA, largest variance first: (dim, bits) float32. Fewer are a prefix of more."""
+    """Return the first axes of a sample's PCA, largest variance first: (dim, bits) float32.
+
+    The axes for fewer bits are a prefix of those for more.
+    """
     centred = sample.astype(np.float64) - sample.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     return axes[:, ::-1][:, :bits].astype(np.float32)
 
 
 def whitening(sample: np.ndarray, bits: int, seed: int) -> np.ndarray:
-    """Return the first axes of a sample's PCA, scaled to variance one and turned at random: (dim, bits) float32."""
+    """Return the first axes of a sample's PCA, scaled to variance one and rotated at random: (dim, bits) float32."""
     axes = principal_axes(sample, bits)
     spread = (sample @ axes).std(0)
     return axes / np.maximum(spread, 1e-6 * spread.max()) @ random_directions(bits, bits, seed)
 
 
 def prefix(sample: np.ndarray, bits: int, seed: int) -> Apply:
-    """Make the first bits of the plain code whose dimensions were shuffled once."""
+    """Return a function that gives the bits of randomly chosen dimensions, each binarized at its mean."""
     columns = np.random.default_rng(seed).permutation(sample.shape[1])[:bits]
     thresholds = mean_thresholds(sample[:, columns])
     return lambda features: bit_packing.pack(features[:, columns] > thresholds)

@@ -1,8 +1,8 @@
-"""Compare encoders on labelled tasks: a linear head each, on floats and on bits, fitted as `train-head` fits them.
+"""Compare encoders on labelled tasks by linear heads on floats and on bits, fitted as `train-head` fits them.
 
     python -m study.compare --data DATA --work build/study --encoders frozen default encoders/mine --tasks sst2 trec
 
-`frozen` is the base model as it is, all layers. What is computed is kept in --work, for the study as well.
+`frozen` is the base model without training, all layers. Results are cached in --work, which the study can share.
 """
 
 from __future__ import annotations
@@ -30,19 +30,27 @@ VIEWS = ((LAST_LAYER, "floats"), (LAST_LAYER, "bits"), (ALL_LAYERS, "floats"), (
 
 
 def run(argv: Sequence[str]) -> dict[str, Any]:
-    """Measure, print a table and one JSON line; returns the figures."""
+    """Measure the encoders, print a table and one line of JSON, and return the figures."""
     parser = argparse.ArgumentParser(prog="python -m study.compare", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled tasks")
-    parser.add_argument("--work", type=Path, required=True, help="folder of what was computed; gone on from")
-    parser.add_argument("--encoders", nargs="+", required=True, metavar="E", help="frozen, default, bundles' folders")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of computed results; a comparison continues from them"
+    )
+    parser.add_argument(
+        "--encoders", nargs="+", required=True, metavar="E", help="frozen, default, or folders of bundles"
+    )
     parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK", help="default: all")
-    parser.add_argument("--train_rows", type=int, default=2000, help="most training rows of a head (default: 2000)")
-    parser.add_argument("--test_rows", type=int, default=2000, help="most test rows of a task (default: 2000)")
+    parser.add_argument(
+        "--train_rows", type=int, default=2000, help="maximum number of training rows of a head (default: 2000)"
+    )
+    parser.add_argument(
+        "--test_rows", type=int, default=2000, help="maximum number of test rows of a task (default: 2000)"
+    )
     parser.add_argument(
         "--split",
         choices=("validation", "test"),
         default="validation",
-        help="test: for a last look (default: validation)",
+        help="split that is measured; use test for final figures only (default: validation)",
     )
     options = parser.parse_args(argv)
     rows = {
@@ -58,15 +66,15 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
     for name in options.encoders:
         bundle = encoders.frozen(study) if name == "frozen" else encoder.describe(name)
         fields = {"encoder": name, "seed": None}
-        # What the last layer gives are the last columns only where nothing mixed layers or multiplied them.
+        # The last columns are the last layer only if no projection mixes layers and no pooling repeats them.
         top = layer_count(find(bundle.base_id).config())
-        apart = bundle.projection is None or bundle.rotated
-        plain = apart and bundle.pooling.positions == ("mean",) and bundle.pooling.layers[-1] == top
-        layers = (LAST_LAYER, ALL_LAYERS) if plain else (ALL_LAYERS,)
+        unmixed = bundle.projection is None or bundle.rotated
+        last_columns = unmixed and bundle.pooling.positions == ("mean",) and bundle.pooling.layers[-1] == top
+        layers = (LAST_LAYER, ALL_LAYERS) if last_columns else (ALL_LAYERS,)
         records += encoder_records(study, bundle, Path(name).name, settings.tasks, fields, layers)
     if options.split == "validation":
-        of_test = ("value", "macro_f1")
-        records = [{k: v for k, v in r.items() if k not in of_test} | {"value": r["validation"]} for r in records]
+        test_figures = ("value", "macro_f1")
+        records = [{k: v for k, v in r.items() if k not in test_figures} | {"value": r["validation"]} for r in records]
     figures = {"tasks": list(settings.tasks), "split": options.split, **rows, "records": records}
     tables = [_table(name, options.split, records, settings.tasks) for name in options.encoders]
     Report("compare", tables, figures).print()
@@ -74,7 +82,7 @@ def run(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(name: str, split: str, records: list[Record], tasks: Sequence[str]) -> Table:
-    """Lay one encoder's figures out, a task a row; the last row is the mean."""
+    """Return a table of one encoder's figures: one row per task, the mean last."""
     rows = []
     for task in (*tasks, None):
         cells = []

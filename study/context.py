@@ -1,4 +1,4 @@
-"""Hold what every step of the study leans on: settings, cache, tasks, encoders, features, fitted heads."""
+"""State that all steps of the study share: settings, cache, tasks, encoders, features, fitted heads."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from study.tasks import Labelled
 FEATURES = Step("features", 2)
 HEADS = Step("heads", 1)
 
-Inputs = Callable[[str], np.ndarray]  # a split's name in, (n, dim) float32 or packed bits (n, bytes) uint8 out
+Inputs = Callable[[str], np.ndarray]  # takes a split's name; returns (n, dim) float32 or packed bits (n, bytes) uint8
 
 
 class Study:
-    """Give tasks, features and heads' figures by name; what was computed before is read."""
+    """The tasks, features and figures of heads of one study, computed on first use and cached."""
 
     def __init__(self, settings: Settings, report: Callable[[str], None] = lambda line: None) -> None:
         device = choose_device(settings.device)
         dtype = choose_precision(settings.precision, device)
-        # What "auto" stands for is decided here: figures of one precision are not taken for those of another.
+        # "auto" is resolved here, so that cached figures of one precision are never used for another.
         precision: Precision = "bfloat16" if dtype.itemsize == 2 else "float32"
         self.settings = dataclasses.replace(settings, device=str(device), precision=precision)
         self.cache = Cache(settings.work)
@@ -49,7 +49,7 @@ class Study:
 
     @functools.cached_property
     def unlabelled(self) -> list[str]:
-        """Return texts that belong to no task."""
+        """The texts that belong to no task."""
         if self.settings.unlabelled is None:
             return []
         texts = read_texts(str(self.settings.unlabelled), "text")
@@ -62,7 +62,7 @@ class Study:
 
     @functools.cached_property
     def layers(self) -> tuple[int, ...]:
-        """Return the embeddings, 0, and the base's layers, all of which the bundled encoder pools."""
+        """The numbers of the layers that the bundled encoder pools: 0, the embeddings, and all layers of the base."""
         return tuple(range(layer_count(find(self.settings.base).config()) + 1))
 
     @functools.cached_property
@@ -70,12 +70,12 @@ class Study:
         return hidden_size(find(self.settings.base).config())
 
     def sample(self, names: Sequence[str]) -> list[str]:
-        """Draw the texts that thresholds and rotations are fitted on from the training rows of tasks, evenly."""
+        """Sample texts to fit thresholds and rotations on: training rows, equally many of each task."""
         groups = [self.tasks[name].splits["train"].texts for name in names]
         return sample_balanced(groups, self.settings.calibrate_rows, seed=0)
 
     def load(self, bundle: Bundle) -> Encoder:
-        """Load an encoder; the last one loaded stays in memory."""
+        """Load an encoder. The last one loaded stays in memory."""
         if self._loaded is None or self._loaded[0] != bundle.fingerprint:
             self._loaded = None
             self._loaded = (
@@ -88,47 +88,48 @@ class Study:
         return Features(self, bundle, name, task)
 
     def head(
-        self, label: str, task: Labelled, made_of: dict[str, Any], inputs: Inputs, rows: dict | None = None
+        self, label: str, task: Labelled, derived_from: dict[str, Any], inputs: Inputs, rows: dict | None = None
     ) -> dict[str, Any]:
-        """Fit a head and measure it on the test split: `scoring.fit_and_measure`, cached.
+        """Fit a head and measure it on the test split: `scoring.fit_and_measure` with a cache.
 
         Args:
-            made_of: what the inputs follow from.
-            rows: training rows to fit on, "fit", and that choose its strength, "choose", as lists; None for the splits.
+            derived_from: what determines the inputs; part of the cache key.
+            rows: lists of training rows, "fit" to fit on and "choose" to choose the regularisation on. None: the training
+                and the validation split.
         """
-        inputs_key = {"task": task.digest, "of": made_of, "rows": rows}
+        inputs_key = {"task": task.digest, "of": derived_from, "rows": rows}
         return self.cache.value(
             HEADS, f"{task.name}-{label}", inputs_key, lambda: fit_and_measure(task, inputs, rows or {})
         )
 
 
 def unrotated(bundle: Bundle) -> Bundle:
-    """Return a bundle that gives the features of another before each layer's are rotated; its thresholds mean nothing."""
+    """Return a bundle without the rotation of another, so that it gives the unrotated features; its thresholds are unused."""
     if bundle.projection is None:
-        raise ValueError(f"encoder {bundle.name} rotates nothing")
+        raise ValueError(f"encoder {bundle.name} has no rotation to remove")
     dim = bundle.projection.shape[0] * bundle.projection.shape[1]
     return dataclasses.replace(bundle, bits=dim, projection=None, thresholds=np.zeros(dim, np.float32))
 
 
 class Features:
-    """Give the features of one encoder over one task, and the codes cut from them in the same pass."""
+    """The features of one encoder on one task, and the codes computed from them in the same pass."""
 
     def __init__(self, study: Study, bundle: Bundle, name: str, task: Labelled) -> None:
         self._study = study
         self._bundle = bundle
         self._name = name
         self.task = task
-        settings = study.settings  # the same bundle gives slightly other bits in another precision
+        settings = study.settings  # the bits of a bundle differ slightly between precisions
         self.key = {"encoder": bundle.fingerprint, "task": task.digest}
         self.key |= {"precision": settings.precision, "device": settings.device}
 
     @functools.cached_property
     def width(self) -> int:
-        """Return the width of one layer."""
+        """The width of one layer."""
         return hidden_size(find(self._bundle.base_id).config())
 
     def floats(self, split: str) -> np.ndarray:
-        """Return features (n, dim) float32: what is cut to bits, but before layers are rotated, which takes nothing away."""
+        """Return features (n, dim) float32, before layers are rotated; a rotation loses no information."""
         return self._arrays(split)["floats"]
 
     def bits(self, split: str) -> np.ndarray:
@@ -147,5 +148,5 @@ class Features:
                 floats = values = self._study.load(bundle).features(texts)
             return {"floats": floats, "bits": bit_packing.pack(values > bundle.thresholds)}
 
-        made_of = self.key | {"split": split}
-        return self._study.cache.arrays(FEATURES, f"{self._name}-{self.task.name}-{split}", made_of, make)
+        inputs = self.key | {"split": split}
+        return self._study.cache.arrays(FEATURES, f"{self._name}-{self.task.name}-{split}", inputs, make)

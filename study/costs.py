@@ -1,4 +1,4 @@
-"""Time every rival in one run, side by side, and work out from how many tasks on the shared encoder is cheaper."""
+"""Time all rivals in one interleaved run, and compute from how many tasks the shared encoder is cheaper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from study.context import Study
 
 COSTS = Step("costs", 4)
 OURS = "encoder and heads"
-HEAD_REPEATS = 32  # a few documents take heads microseconds: the same codes again and again
+HEAD_REPEATS = 32  # heads label a few documents in microseconds: repeat the codes
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -39,19 +39,19 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def cost(model: dict[str, float], tasks: int) -> float:
-    """Return the seconds a document that so many tasks take."""
+    """Return the seconds per document for a number of tasks."""
     return model["shared"] + tasks * model["each"]
 
 
 def cheaper_up_to(ours: dict[str, float], rival: dict[str, float]) -> int | None:
-    """Return the most tasks with which ours costs no more than the rival; None where there is no such number, or no end."""
+    """Return the largest number of tasks for which ours costs no more than the rival; None if there is none, or no limit."""
     if ours["each"] <= rival["each"] or cost(ours, 1) > cost(rival, 1):
         return None
     return math.floor((rival["shared"] - ours["shared"]) / (ours["each"] - rival["each"]))
 
 
 def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
-    """Return the fewest tasks from which on ours costs no more than the rival; None where it never does for good."""
+    """Return the smallest number of tasks from which ours always costs no more than the rival; None if there is none."""
     if ours["each"] >= rival["each"]:
         return None
     if cost(ours, 1) <= cost(rival, 1):
@@ -61,7 +61,7 @@ def break_even(ours: dict[str, float], rival: dict[str, float]) -> int | None:
 
 
 def models_of(seconds: dict[str, float], documents: int, tasks: int) -> dict[str, dict[str, float]]:
-    """Work out what ours and every rival cost a document, "shared" once and "each" task, of the seconds each part took."""
+    """Return the seconds per document of ours and every rival, "shared" once and for "each" task, from measured times."""
     each = {name: value / documents for name, value in seconds.items()}
     head, float_head = (each[name] / HEAD_REPEATS / tasks for name in ("heads", "float heads"))
     return {
@@ -74,7 +74,7 @@ def models_of(seconds: dict[str, float], documents: int, tasks: int) -> dict[str
 
 
 def verdicts(models: dict[str, dict[str, float]]) -> dict[str, dict[str, int | None]]:
-    """Say with how many tasks ours is cheaper than each rival: "break_even" and "cheaper_up_to"."""
+    """Return for how many tasks ours is cheaper than each rival: "break_even" and "cheaper_up_to"."""
     ours = models[OURS]
     return {
         name: {"break_even": break_even(ours, model), "cheaper_up_to": cheaper_up_to(ours, model)}
@@ -84,7 +84,7 @@ def verdicts(models: dict[str, dict[str, float]]) -> dict[str, dict[str, int | N
 
 
 def by_round(seconds: dict[str, list[float]], documents: int, tasks: int) -> dict[str, list[dict[str, int | None]]]:
-    """Return the verdicts of every round alone, by rival: what the times' spread leaves open."""
+    """Return the verdicts of each single round, by rival; they show the effect of the spread of the times."""
     rounds = [dict(zip(seconds, values)) for values in zip(*seconds.values())]
     judged = [verdicts(models_of(one, documents, tasks)) for one in rounds]
     return {name: [of_round[name] for of_round in judged] for name in judged[0]}
@@ -110,7 +110,7 @@ def _measure(study: Study) -> dict[str, Any]:
         pipelines.append(tfidf.fit(task, **tfidf.measure(study, task)["recipe"]))
 
     def one_model(model: Encoder) -> Callable[[], Any]:
-        # Rivals get our encoder's own pace, whatever the device: its bits are made and not used.
+        # Rivals run on the same encoder as ours, on every device; its bits are computed and not used.
         return lambda: (model.encode(texts), (vectors[: len(texts)] @ linear[0]).argmax(1))
 
     contenders = [
@@ -123,7 +123,7 @@ def _measure(study: Study) -> dict[str, Any]:
     ]
     timing = interleave(contenders, settings.rounds)
     if timing.absent:
-        raise RuntimeError(f"could not be timed: {timing.absent}")
+        raise RuntimeError(f"the timing failed for {timing.absent}")
     medians = {name: statistics.median(values) for name, values in timing.seconds.items()}
     models = models_of(medians, len(texts), len(tasks))
     cheaper = verdicts(models)

@@ -1,4 +1,4 @@
-"""Make the encoders that are compared: the frozen base, and trained ones, as `make-encoder` and `train-encoder` make them."""
+"""Make the encoders that are compared: frozen and trained ones, as `make-encoder` and `train-encoder` make them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REREAD = Step("reread-encoder", 1)
 def frozen(
     study: Study, layers: Sequence[int] | None = None, positions: Sequence[str] = ("mean",), **more: Any
 ) -> Bundle:
-    """Make the base model's encoder: by default the mean over each of its layers, each dimension cut at its mean."""
+    """Make the base model's encoder: by default the mean over each layer, each dimension binarized at its mean."""
     settings = study.settings
     layers = tuple(layers or study.layers)
     texts = study.sample(settings.tasks)
@@ -56,9 +56,9 @@ def trained(
     positions: Sequence[str] = ("mean",),
     bits: int | None = None,
 ) -> Bundle:
-    """Train an encoder on all tasks but those held out, on the study's training rows and the options' defaults.
+    """Train an encoder on all tasks that are not held out, on the study's training rows with the default options.
 
-    Of tasks held out it sees nothing: no row to learn from, no text to fit thresholds on.
+    The encoder sees nothing of the tasks held out: no row to learn from, and no text to fit thresholds on.
     """
     from encoder.training.train import train
 
@@ -80,10 +80,10 @@ def trained(
     label = f"seed-{seed}-without-{'+'.join(held_out) or 'none'}"
 
     as_frozen = layers == study.layers and arguments["positions"] == ("mean",)
-    as_frozen &= options.train_tokens >= settings.max_tokens  # training reads of a text what the frozen encoder does
+    as_frozen &= options.train_tokens >= settings.max_tokens  # training reads as much of a text as the frozen encoder
 
     def run(path: Path) -> None:
-        study.report(f"training an encoder, seed {seed}, without {', '.join(held_out) or 'none'}")
+        study.report(f"training an encoder, seed {seed}, held out: {', '.join(held_out) or 'none'}")
         checkpoints = settings.work / "checkpoints" / study.cache.path(TRAINED, label, inputs, "").name
         trained_bundle = train(
             BundleSettings(label, settings.base, **arguments),
@@ -105,8 +105,8 @@ def trained(
     return bundle.read(study.cache.tree(TRAINED, label, inputs, run))
 
 
-def reread(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
-    """Pool a trained encoder as `wide` is pooled, cut at the means over the same texts as the frozen one."""
+def repool(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
+    """Return a trained encoder with the pooling of `wide`, its thresholds fitted on the same texts as the frozen one's."""
     adapted = dataclasses.replace(wide, adapter=learned.adapter)
 
     def run(path: Path) -> None:
@@ -117,7 +117,7 @@ def reread(study: Study, wide: Bundle, learned: Bundle) -> Bundle:
 
 
 def train_options(study: Study, seed: int, held_out: bool = False) -> TrainOptions:
-    """Return how the bundled encoder was trained, with the study's number of steps: the upper half of the layers moves."""
+    """Return the options of the bundled encoder's training, with the study's number of steps; half of the layers train."""
     options = TrainOptions(seed=seed, train_layers=(study.layers[-1] + 1) // 2)
     steps = study.settings.train_steps
     if held_out and study.settings.held_out_steps is not None:
@@ -126,9 +126,9 @@ def train_options(study: Study, seed: int, held_out: bool = False) -> TrainOptio
 
 
 def _frozen_features(study: Study, names: Sequence[str]) -> Callable[[list[str]], np.ndarray]:
-    """Look the frozen encoder's features of training texts up: all encoders that are trained start from the same ones."""
+    """Return a function from training texts to the frozen encoder's cached features; all trainings share them."""
 
-    @functools.cache  # a training that goes on from a checkpoint asks for none
+    @functools.cache  # a training that continues from a checkpoint needs none
     def rows() -> dict[str, np.ndarray]:
         bundle = frozen(study)
         by_text: dict[str, np.ndarray] = {}
@@ -145,7 +145,7 @@ def _digests(study: Study, names: Sequence[str], unlabelled: Sequence[str]) -> d
 
 
 class _Reporter:
-    """Say how a training goes, once a minute."""
+    """A callback that reports the progress of a training, at most once a minute."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -155,6 +155,6 @@ class _Reporter:
         if progress.losses and time.monotonic() - self._last > 60:
             self._last = time.monotonic()
             self._study.report(
-                f"  step {progress.step}/{progress.steps}, {progress.seconds_per_step:.2f} s a step, "
+                f"  step {progress.step}/{progress.steps}, {progress.seconds_per_step:.2f} s per step, "
                 f"{progress.seconds_left / 60:.0f} min left in this training"
             )

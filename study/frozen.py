@@ -1,4 +1,4 @@
-"""Measure the frozen base: last layer and all layers, as floats, bits and rotated bits, all rows and few."""
+"""Measure the frozen base: last layer and all layers; floats, bits and rotated bits; all rows and few."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def _rotated(study: Study) -> list[Record]:
-    """Measure the bits that layers rotated at random give, as those of trained encoders are made: of the same features."""
+    """Measure the bits after each layer is rotated at random, as in trained encoders, on the same features."""
     plain, rotated = encoders.frozen(study), encoders.frozen(study, rotation="layers")
     records = []
     for name, task in study.tasks.items():

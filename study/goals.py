@@ -1,4 +1,4 @@
-"""Hold what the study must show, and whether it does."""
+"""Goals of the study, and whether the results meet them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ GOAL_BITS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """Hold one goal: what it asks for, what was measured in words, and whether that meets it; None: not measured."""
+    """A goal of the study.
+
+    Attributes:
+        asks: what the goal requires.
+        measured: what was measured, in words.
+        met: whether the measurement meets the goal; None if there is no measurement.
+    """
 
     asks: str
     measured: str
@@ -33,7 +39,7 @@ class Goal:
 
 
 def all_goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
-    """Judge every goal by what the steps found."""
+    """Return all goals, judged by the results of the steps."""
     return [
         *_seen(results),
         *_unseen(results),
@@ -43,23 +49,23 @@ def all_goals(results: dict[str, dict[str, Any]]) -> list[Goal]:
 
 
 def records_of(results: dict[str, dict[str, Any]], step: str) -> list[Record]:
-    """Return a step's records; none where it was not run."""
+    """Return a step's records; an empty list if it was not run."""
     return results.get(step, {}).get("records", [])
 
 
 def seen_bits(results: dict) -> list[Record]:
-    """Return the bits of encoders trained on all tasks."""
+    """Return the records of bits of encoders trained on all tasks."""
     return select(records_of(results, "trained"), encoder="multi-task", layers=ALL_LAYERS, code="bits")
 
 
 def frozen_floats(results: dict) -> list[Record]:
-    """Return the base's last layer, as floats, on all rows."""
+    """Return the records of the base's last layer, as floats, on all rows."""
     records = select(records_of(results, "frozen"), layers=LAST_LAYER, code="floats")
     return [record for record in records if "shots" not in record]
 
 
 def unseen_bits(results: dict) -> list[Record]:
-    """Return the bits of encoders that saw neither the task nor its siblings."""
+    """Return the records of bits of encoders trained without the task and its siblings."""
     records = select(records_of(results, "trained"), encoder="left out", layers=ALL_LAYERS, code="bits")
     return [record for record in records if "shots" not in record]
 
@@ -144,10 +150,10 @@ def _costs(results: dict) -> list[Goal]:
 def _compare(
     asks: str, ours: list[Record], theirs: list[Record], judge: Callable[[float, float], tuple[bool, str]]
 ) -> Goal:
-    """Judge means over the tasks that both have figures for.
+    """Compare means over the tasks for which both have figures.
 
     Args:
-        judge: takes our mean and theirs; returns whether the goal is met, and the difference in words.
+        judge: takes our mean and theirs, and returns whether the goal is met, and the difference in words.
     """
     shared = by_task(ours).keys() & by_task(theirs).keys()
     if not shared:
@@ -155,13 +161,13 @@ def _compare(
     met, difference = judge(mean_value(ours, shared), mean_value(theirs, shared))
     means = (percent_mean(mean(records, shared)) for records in (ours, theirs))
     measured = f"{' against '.join(means)} on {len(shared)} tasks: {difference}"
-    turns = []
+    reversals = []
     if len(shared) > 2:
         for task in sorted(shared):
             others = shared - {task}
             other, without = judge(mean_value(ours, others), mean_value(theirs, others))
             if other != met:
-                turns.append(f"without {task} {without}")
-    if turns:
-        measured += f"; the verdict hangs on single tasks: {', '.join(turns)}"
+                reversals.append(f"without {task} {without}")
+    if reversals:
+        measured += f"; the verdict hangs on single tasks: {', '.join(reversals)}"
     return Goal(asks, measured, bool(met))

@@ -1,4 +1,4 @@
-"""Measure encoders: a linear head a task on floats and on bits, with all training rows and with few."""
+"""Measure encoders by a linear head per task, on floats and on bits, with all training rows and with few."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def encoder_records(
     """Measure an encoder that pools the mean of each of its layers.
 
     Args:
-        name: of the encoder, for people.
-        fields: what every record says beside what is said here.
-        layers: which of its features: of all layers, of the last one alone.
-        shots: examples a class of heads on few rows, of single-label tasks, beside heads on all rows.
+        name: name of the encoder, for people.
+        fields: further fields of every record.
+        layers: which features to measure: those of all layers, of the last layer, or both.
+        shots: numbers of examples per class. Single-label tasks also get heads on so few rows.
     """
     records = []
     for task_name in tasks:
@@ -61,7 +61,7 @@ def encoder_records(
 
 
 def view(study: Study, features: Features, layers: str, code: str) -> tuple[dict[str, Any], Inputs]:
-    """Take floats or bits of all layers or of the last one: what it follows from, and a function of the split."""
+    """Return the cache key of the floats or bits of some layers, and a function from a split's name to them."""
     width = features.width if layers == LAST_LAYER else None
     key = features.key | {"code": code, "last_columns": width}
 

@@ -1,4 +1,4 @@
-"""Write the results page: goals first, then how it was measured, then the tables. Everything in it comes from the figures."""
+"""Write the results page from the figures alone: the goals, then the method, then the tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from study.tasks import Labelled
 
 
 def settings_of(settings: Settings) -> dict[str, Any]:
-    """Return what was asked for, as JSON holds it."""
+    """Return the settings of a study as JSON values."""
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in settings.decisive().items()}
     recorded |= {
         "tasks": settings.tasks,
@@ -31,11 +31,11 @@ def settings_of(settings: Settings) -> dict[str, Any]:
 def figures(
     settings: Settings, tasks: dict[str, Labelled], results: dict[str, dict[str, Any]], note: str = ""
 ) -> dict[str, Any]:
-    """Collect every figure, as JSON holds it; `note` is a sentence on how it was measured."""
+    """Return all figures as JSON values. `note` is a sentence on how they were measured."""
     collected = {
         "settings": settings_of(settings),
         "note": note,
-        "tasks": {name: task.about() for name, task in tasks.items()},
+        "tasks": {name: task.summary() for name, task in tasks.items()},
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(results)],
         "steps": results,
     }
@@ -60,7 +60,7 @@ def write(figures: dict[str, Any], output: Path) -> str:
 
 
 def render(value: Any, indent: str = "") -> str:
-    """Write JSON with what is short on one line, a record a line."""
+    """Return JSON text with short values on one line and one line per record."""
     short = json.dumps(value, ensure_ascii=False)
     of_records = isinstance(value, list) and any(isinstance(part, dict) for part in value)
     if not isinstance(value, (dict, list)) or (len(short) < 400 and not of_records):
@@ -125,7 +125,7 @@ def _method(figures: dict[str, Any]) -> str:
         lines.append(bullet(f"Kept from an earlier page, not measured again for this one: {_kept(kept, s)}."))
     if figures["note"]:
         lines.append(bullet(figures["note"]))
-    if asked := _asked_for(s):
+    if asked := _changed_options(s):
         lines.append(bullet(f"Asked for beyond what `make study` does by itself on such a machine: {asked}."))
     if not_run:
         missing = ", ".join(f"{name} ({STEPS[name][2]})" for name in not_run)
@@ -134,7 +134,7 @@ def _method(figures: dict[str, Any]) -> str:
 
 
 def _kept(steps: dict[str, dict[str, Any]], now: dict[str, Any]) -> str:
-    """Name steps that were kept by the settings they were measured with, where these are not this page's."""
+    """Return the names of kept steps, each with the settings that differ from this page's."""
     texts = {}
     for name, then in steps.items():
         others = [f"`{key} {_words(value)}`" for key, value in then.items() if key not in now or value != now[key]]
@@ -147,22 +147,22 @@ def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _asked_for(s: dict[str, Any]) -> str:
-    """Write the options that are not the defaults of a machine with, or without, a GPU."""
+def _changed_options(s: dict[str, Any]) -> str:
+    """Return the options that differ from the defaults of the device."""
     defaults = Settings(Path(), Path())
     if s["device"] == "cpu":
-        defaults = defaults.on_a_processor()
+        defaults = defaults.for_cpu()
     usual = json.loads(json.dumps(dataclasses.asdict(defaults), default=str))
-    asked = {
+    changed = {
         name: value
         for name, value in s.items()
         if name not in ("device", "precision", "unlabelled") and value != usual[name]
     }
-    return ", ".join(f"`--{name} {_words(value)}`" for name, value in asked.items())
+    return ", ".join(f"`--{name} {_words(value)}`" for name, value in changed.items())
 
 
 def _sampling_error(figures: dict[str, Any]) -> str:
-    """Say how far two entries can lie apart by the draw of test rows alone."""
+    """Return a clause on the standard error that the sampling of test rows adds to a difference; empty without figures."""
     values = by_task(goals.frozen_floats(figures["steps"]))
     if not values:
         return ""

@@ -1,4 +1,4 @@
-"""Draw the study's plots as SVG, in colours that colour-blind people tell apart (Okabe and Ito)."""
+"""Draw the study's plots as SVG, in colours that colour-blind people can distinguish (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ MARKERS = "osD^vPX*"
 
 
 def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
-    """Draw mean accuracy against bytes a document, a panel an encoder; returns the file's name, or why there is none."""
+    """Draw mean accuracy against bytes per document, one panel per encoder.
+
+    Returns:
+        The file's name, or the reason why there is no plot.
+    """
     figure = _figure((4.6 * len(encoders) + 2.2, 4.2))
     if isinstance(figure, str):
         return figure
@@ -22,7 +26,7 @@ def size(encoders: Sequence[tuple[str, list[Record]]], path: Path) -> str:
     methods = sorted({record["method"] for _, records in encoders for record in records})
     for axes, (name, records) in zip(panels, encoders):
         for number, method in enumerate(methods):
-            mine = select(records, method=method)  # none where this encoder was not cut so: the legend names it still
+            mine = select(records, method=method)  # empty if this encoder has no such code: the legend still names it
             sizes = sorted({record["bytes"] for record in mine})
             values = [100 * mean_value(select(mine, bytes=size)) for size in sizes]
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[(number // 2) % len(MARKERS)]}
@@ -41,9 +45,12 @@ def costs(
     tasks: Sequence[str],
     path: Path,
 ) -> str:
-    """Draw cost a document, and mean accuracy over the first T tasks, against T; returns the file's name, or why not.
+    """Draw cost per document, and mean accuracy over the first T tasks, against T.
 
-    Accuracies are over the tasks that all curves have figures for; a name has one colour in both panels.
+    Accuracies are over the tasks for which all curves have figures. A name has the same colour in both panels.
+
+    Returns:
+        The file's name, or the reason why there is no plot.
     """
     figure = _figure((10, 4.2))
     if isinstance(figure, str):
@@ -74,7 +81,7 @@ def costs(
 def means_over_tasks(
     curves: Sequence[tuple[str, dict[str, float]]], tasks: Sequence[str]
 ) -> tuple[int, dict[str, list[float]]]:
-    """Average over the first 1, 2, … of the tasks that all curves have figures for, in %; and say how many these are."""
+    """Return the number of tasks for which all curves have figures, and the means in % over the first 1, 2, … of them."""
     shared = [task for task in tasks if all(task in values for _, values in curves)]
     first = [shared[: count + 1] for count in range(len(shared))]
     means = {name: [100 * statistics.fmean(values[task] for task in part) for part in first] for name, values in curves}

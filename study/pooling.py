@@ -1,6 +1,6 @@
-"""Compare what is pooled: positions × layers, as floats and as bits, of the frozen base and of a trained encoder.
+"""Compare poolings: positions × layers, as floats and as bits, of the frozen base and of a trained encoder.
 
-One pass gives all of them: every layer at every position. A task's wide features are measured and forgotten.
+One pass computes the features of every layer at every position. They are measured and not stored.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def run_trained(study: Study) -> dict[str, Any]:
-    """Measure the poolings of the trained encoder, read elsewhere than it was trained, and of some trained as read."""
+    """Measure all poolings of one trained encoder, and encoders that are trained with the best poolings."""
     settings = study.settings
     seed = settings.rival_seeds[0]
     wide = _wide(study)
-    records = wide_records(study, encoders.reread(study, wide, encoders.trained(study, seed)), "trained")
+    records = wide_records(study, encoders.repool(study, wide, encoders.trained(study, seed)), "trained")
     frozen = wide_records(study, wide, "frozen")
     combinations = [(layers, position) for layers in layer_sets(study) for position in settings.positions]
     best = sorted(combinations, key=lambda c: -_validation(frozen, *c))[: settings.trained_poolings]
     for layers, position in best:
         bundle = encoders.trained(study, seed, layers=layer_sets(study)[layers], positions=(position,))
         for name in settings.tasks:
-            task = study.tasks[name].cut(settings.pooling_rows, settings.pooling_test_rows)
+            task = study.tasks[name].limit_rows(settings.pooling_rows, settings.pooling_test_rows)
             features = study.features(bundle, f"trained-{position}-{layers}", task)
             for code in CODES:
                 inputs = features.bits if code == "bits" else features.floats
@@ -52,16 +52,16 @@ def run_trained(study: Study) -> dict[str, Any]:
 
 
 def layer_sets(study: Study) -> dict[str, tuple[int, ...]]:
-    """Return the layers by what they are called."""
+    """Return the sets of layers by name."""
     return {LAST_LAYER: study.layers[-1:], LAST_THREE: study.layers[-3:], ALL_LAYERS: study.layers}
 
 
 def wide_records(study: Study, bundle: Bundle, name: str) -> list[Record]:
-    """Measure every pooling that a bundle of all layers and positions holds."""
+    """Measure every pooling that a bundle of all layers and positions contains."""
     settings = study.settings
     records = []
     for task_name in settings.tasks:
-        task = study.tasks[task_name].cut(settings.pooling_rows, settings.pooling_test_rows)
+        task = study.tasks[task_name].limit_rows(settings.pooling_rows, settings.pooling_test_rows)
         inputs = {"encoder": bundle.fingerprint, "task": task.digest, "sets": layer_sets(study)}
         inputs |= {"precision": settings.precision, "device": settings.device}
         records += study.cache.value(
@@ -72,7 +72,7 @@ def wide_records(study: Study, bundle: Bundle, name: str) -> list[Record]:
 
 
 def columns(bundle: Bundle, width: int, layers: tuple[int, ...], position: str) -> np.ndarray:
-    """Return the columns of a wide bundle's features that one pooling would give, in its order."""
+    """Return the columns of a wide bundle's features that are the features of one pooling, in its order."""
     parts, start = [], 0
     for layer in bundle.pooling.layers:
         for at in bundle.pooling.positions:
@@ -89,11 +89,11 @@ def _measure(study: Study, bundle: Bundle, name: str, task: Labelled) -> list[Re
     encoded = {split: study.load(bundle).features(rows.texts) for split, rows in task.splits.items()}
     for layers, numbers in layer_sets(study).items():
         for position in study.settings.positions:
-            places = columns(bundle, study.width, numbers, position)
-            floats = {split: np.ascontiguousarray(features[:, places]) for split, features in encoded.items()}
-            bits = {split: bit_packing.pack(part > bundle.thresholds[places]) for split, part in floats.items()}
+            indices = columns(bundle, study.width, numbers, position)
+            floats = {split: np.ascontiguousarray(features[:, indices]) for split, features in encoded.items()}
+            bits = {split: bit_packing.pack(part > bundle.thresholds[indices]) for split, part in floats.items()}
             for code, of in (("floats", floats), ("bits", bits)):
-                fields = _fields(task.name, task, name, position, layers, code) | {"dims": len(places)}
+                fields = _fields(task.name, task, name, position, layers, code) | {"dims": len(indices)}
                 records.append(fields | fit_and_measure(task, of.__getitem__, {}))
     return records
 

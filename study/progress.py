@@ -1,4 +1,4 @@
-"""Say how long a row of long computations still takes."""
+"""Estimate the time left in a series of long computations."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-CACHED_SECONDS = 1.0  # what ends sooner was read, and tells nothing of the pace
+CACHED_SECONDS = 1.0  # a part that ends sooner was cached, and is not counted
 
 
 class Progress:
-    """Count work done and left, by the pace of what was computed now and not read from the cache."""
+    """The work done and left in a series, with the time left estimated from the parts that were not cached."""
 
     def __init__(self, report: Callable[[str], None], work: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take all the work there is, in whatever unit parts are given in."""
+        """Start a series.
+
+        Args:
+            work: total work, in the unit in which the parts are given.
+        """
         self._report = report
         self._clock = clock
         self._left = work
@@ -21,7 +25,7 @@ class Progress:
 
     @contextlib.contextmanager
     def part(self, name: str, work: float) -> Iterator[None]:
-        """Time a part of the work, and report it with the time left where it was not cached."""
+        """Time a part of the work; report it and the time left, unless it was cached."""
         started = self._clock()
         yield
         seconds = self._clock() - started

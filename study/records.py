@@ -1,4 +1,4 @@
-"""Select and average figures. A record is one measurement: a dictionary with "task", "value" and what it was measured of."""
+"""Select and average records. A record is one measurement: a dictionary with "task", "value" and what was measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ Record = dict[str, Any]
 
 
 class Mean(NamedTuple):
-    """Hold a mean over tasks: of all seeds, and how far seeds lie apart (standard deviation; None for one seed)."""
+    """A mean over tasks and seeds.
+
+    Attributes:
+        value: the mean.
+        spread: standard deviation between seeds; None for one seed.
+        seeds: number of seeds.
+    """
 
     value: float
     spread: float | None
@@ -19,12 +25,12 @@ class Mean(NamedTuple):
 
 
 def select(records: Iterable[Record], **where: Any) -> list[Record]:
-    """Return the records that hold these values."""
+    """Return the records whose fields have these values."""
     return [record for record in records if all(record.get(name) == value for name, value in where.items())]
 
 
 def by_task(records: Iterable[Record]) -> dict[str, float]:
-    """Average over seeds, task by task."""
+    """Return the mean over seeds of each task."""
     values: dict[str, list[float]] = {}
     for record in records:
         values.setdefault(record["task"], []).append(record["value"])
@@ -32,9 +38,9 @@ def by_task(records: Iterable[Record]) -> dict[str, float]:
 
 
 def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean | None:
-    """Average over tasks within each seed, then over seeds; None where there is nothing.
+    """Return the mean over tasks within each seed, averaged over seeds; None if there are no records.
 
-    A seed that lacks a task others have is left out: its mean would be one of other tasks.
+    A seed without all the tasks of the others is left out, because its mean would be over different tasks.
     """
     wanted = None if tasks is None else set(tasks)
     seeds: dict[Any, dict[str, float]] = {}
@@ -50,7 +56,7 @@ def mean(records: Sequence[Record], tasks: Iterable[str] | None = None) -> Mean 
 
 
 def mean_value(records: Sequence[Record], tasks: Iterable[str] | None = None) -> float:
-    """Return the value of `mean`.
+    """Return `mean(records, tasks).value`.
 
     Raises:
         ValueError: there are no records of these tasks.
@@ -62,24 +68,24 @@ def mean_value(records: Sequence[Record], tasks: Iterable[str] | None = None) ->
 
 
 def sampling_error(values: Mapping[str, float], rows: Mapping[str, int]) -> float:
-    """Return the standard error of a difference between two means over tasks that comes from the draw of test rows.
+    """Return the standard error of a difference between two means over tasks that is due to the sampling of test rows.
 
-    As if the two erred independently of each other: what is compared errs on much the same rows, so it is less.
+    It assumes that the errors of the two are independent. In practice both err on similar rows, so it is an upper bound.
 
     Args:
-        values: shares of right rows, by task.
-        rows: test rows, by task.
+        values: share of correct rows, by task.
+        rows: number of test rows, by task.
     """
     return math.sqrt(sum(2 * value * (1 - value) / rows[task] for task, value in values.items())) / len(values)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Write a share in per cent, without the sign; a dash for none."""
+    """Return a share as text, in per cent without the sign; a dash for None."""
     return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def percent_mean(average: Mean | None, digits: int = 1) -> str:
-    """Write a mean in per cent, with its spread where there are several seeds."""
+    """Return a mean as text, in per cent, with its spread if there are several seeds."""
     if average is None:
         return "–"
     spread = "" if average.spread is None else f" ± {100 * average.spread:.{max(digits, 1)}f}"

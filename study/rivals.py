@@ -1,4 +1,4 @@
-"""Measure what a user would take instead: fine-tuned models, students, sentence embeddings, TF-IDF, label names."""
+"""Measure the alternatives to the method: fine-tuned models, students, sentence embeddings, TF-IDF, label names."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from study.tasks import Labelled
 CLASSIFIER = Step("classifier", 2)
 ZERO_SHOT = Step("zero-shot", 1)
 FINE_TUNED, STUDENT = "fine-tuned", "student"
-# Passes over a text that one training step costs, against one forward pass.
+# Cost of one training step on a text, in forward passes.
 STEP_PASSES = 3
-LONGEST = 600  # characters; about 128 tokens
+MAX_CHARACTERS = 600  # about 128 tokens
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -41,13 +41,13 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def student_layers(count: int) -> list[tuple[int, ...]]:
-    """Return the layers a student may be made of: the first half, or every second one."""
+    """Return the sets of layers to try for a student: the first half, and every second one."""
     half = max(1, count // 2)
     return list(dict.fromkeys([tuple(range(1, half + 1)), tuple(range(1, 2 * half, 2))]))
 
 
 def _trainings(study: Study) -> list[Record]:
-    """Train every task's teacher and student: choices are made with the first seed, further seeds repeat the best."""
+    """Train every task's teacher and student. The first seed chooses the recipe, and further seeds repeat it."""
     settings = study.settings
     progress = Progress(study.report, _all_work(study))
     records = []
@@ -75,7 +75,7 @@ def _trained_for(study: Study) -> dict[str, Labelled]:
 
 
 def measure_logits(task: Labelled, logits: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Measure logits by split, "validation" and "test"."""
+    """Measure the logits of the splits "validation" and "test"."""
     validation, test = (probabilities(logits[split], task.kind, 1.0) for split in ("validation", "test"))
     return measure_scores(task, validation, test)
 
@@ -117,14 +117,14 @@ def _classifier(
 
 
 def _work(task: Labelled, recipe: Recipe) -> float:
-    """Return a training's work: layers times characters that pass through them."""
-    read = {name: sum(min(len(text), LONGEST) for text in split.texts) for name, split in task.splits.items()}
+    """Return the work of a training: layers times the characters that pass through them."""
+    read = {name: sum(min(len(text), MAX_CHARACTERS) for text in split.texts) for name, split in task.splits.items()}
     passes = recipe.epochs * (STEP_PASSES * read["train"] + read["validation"]) + sum(read.values())
     return len(recipe.layers) * passes
 
 
 def _all_work(study: Study) -> float:
-    """Return the work of all trainings: every recipe with the first seed, one with each further seed."""
+    """Return the work of all trainings: every recipe with the first seed, one recipe with each further seed."""
     work = 0.0
     for task in _trained_for(study).values():
         for role in (FINE_TUNED, STUDENT):
@@ -147,7 +147,7 @@ def _sentence_embedding(study: Study, task: Labelled) -> Iterator[Record]:
 
 
 def _zero_shot(study: Study, task: Labelled) -> Iterator[Record]:
-    """Measure a head made of the label's names, where these are words."""
+    """Measure a zero-shot head made from the names of the labels, if these are words."""
     if task.kind != "single" or not all(
         any("a" <= letter <= "z" for letter in label.lower()) for label in task.classes
     ):

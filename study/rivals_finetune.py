@@ -1,6 +1,6 @@
-"""Fine-tune a base model, or some of its layers as a distilled student, for one task: plain PyTorch.
+"""Fine-tune a base model, or some of its layers as a distilled student, for one task in plain PyTorch.
 
-All weights move, embeddings included; the last layer's mean goes through dropout into a linear layer.
+All weights are trained, embeddings included. A linear layer reads the mean of the last layer after dropout.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from heads.labels import to_targets
 from study.tasks import SPLITS, Labelled
 
 BATCH_TEXTS = 32
-POOL_BATCHES = 16  # so many batches are drawn, sorted by length and cut: little padding, still random
-HEAD_RATE = 1e-3  # of the new linear layer, which starts from nothing
+POOL_BATCHES = 16  # batches drawn together and sorted by length: little padding, still random
+HEAD_RATE = 1e-3  # learning rate of the new linear layer, which starts untrained
 WARMUP_SHARE = 0.1
 DROPOUT = 0.1
 WEIGHT_DECAY = 0.01
-SOFTNESS = 2.0  # the temperature of a teacher's logits
-SOFT_SHARE = 0.5  # of the loss; the rest is the labels'
+TEMPERATURE = 2.0  # of the softmax over a teacher's logits
+SOFT_SHARE = 0.5  # share of the teacher in the loss; the rest is that of the labels
 INFERENCE_TOKENS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Say what is trained and how.
+    """The hyperparameters of a training.
 
     Attributes:
         layers: layers of the base that are kept, counted from 1.
-        rate: the highest learning rate.
-        epochs: passes over the rows; the weights of the one best on validation count.
+        rate: peak learning rate.
+        epochs: passes over the rows; the weights of the best epoch on validation are kept.
     """
 
     layers: tuple[int, ...]
@@ -57,11 +57,15 @@ def train(
     half: bool,
     teacher: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Train a classifier for one task; gives its logits (n, classes) float32 by split, and "scores" (epochs,) on validation.
+    """Train a classifier for one task.
 
     Args:
         folder: the base model's files.
-        teacher: a teacher's logits of the training rows (n, classes) float32, or None for labels alone.
+        half: whether to compute products in bfloat16.
+        teacher: a teacher's logits of the training rows (n, classes) float32; None to train on labels alone.
+
+    Returns:
+        Logits (n, classes) float32 by split, and "scores" (epochs,) on the validation split.
     """
     torch.manual_seed(recipe.seed)
     model = Classifier(folder, recipe.layers, len(task.classes)).to(device)
@@ -70,9 +74,9 @@ def train(
     targets = to_targets(task.splits["train"].labels, task.kind, task.classes).values
     truth = torch.from_numpy(targets).to(device)
     soft = None if teacher is None else torch.from_numpy(teacher).to(device)
-    slow = [p for name, p in model.named_parameters() if not name.startswith("out.")]
-    groups = [{"params": slow, "lr": recipe.rate}, {"params": model.out.parameters(), "lr": HEAD_RATE}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)  # 8 times faster on a processor
+    pretrained = [p for name, p in model.named_parameters() if not name.startswith("out.")]
+    groups = [{"params": pretrained, "lr": recipe.rate}, {"params": model.out.parameters(), "lr": HEAD_RATE}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)  # 8 times faster on a CPU
     steps = recipe.epochs * -(-len(targets) // BATCH_TEXTS)
     warmup = max(1, round(WARMUP_SHARE * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -102,7 +106,7 @@ def train(
 
 
 class Classifier(torch.nn.Module):
-    """Turn padded batches into logits: some layers of a base model, mean, dropout, a linear layer."""
+    """A classifier of texts: some layers of a base model, mean over tokens, dropout, a linear layer."""
 
     def __init__(self, folder: Path, layers: tuple[int, ...], classes: int) -> None:
         super().__init__()
@@ -117,14 +121,14 @@ class Classifier(torch.nn.Module):
         self.out = torch.nn.Linear(config.hidden_size, classes)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Take ids (n, tokens) int64 and their mask (n, tokens) bool; give logits (n, classes)."""
+        """Return the logits (n, classes) of ids (n, tokens) int64 with their mask (n, tokens) bool."""
         hidden = self.base(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         weights = mask.unsqueeze(2).to(hidden.dtype)
         return self.out(self.dropout((hidden * weights).sum(1) / weights.sum(1)))
 
 
 def batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Draw every row once, in batches of about equal length, in random order."""
+    """Yield batches of row numbers in random order. Every row occurs once; the texts of a batch are about equally long."""
     order = rng.permutation(len(lengths))
     pool = BATCH_TEXTS * POOL_BATCHES
     for start in range(0, len(order), pool):
@@ -136,7 +140,7 @@ def batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarra
 
 
 def loss_of(logits: torch.Tensor, truth: torch.Tensor, soft: torch.Tensor | None, kind: str) -> torch.Tensor:
-    """Compute the mean loss of a batch against labels and, where there is one, against a teacher (Hinton et al., 2015)."""
+    """Return the mean loss of a batch against labels and, if given, a teacher's logits (Hinton et al., 2015)."""
     if kind == "multi":
         binary = functional.binary_cross_entropy_with_logits
         hard = binary(logits, truth.float(), reduction="none").sum(1).mean()
@@ -147,13 +151,13 @@ def loss_of(logits: torch.Tensor, truth: torch.Tensor, soft: torch.Tensor | None
         hard = functional.cross_entropy(logits, truth)
         if soft is None:
             return hard
-        wanted, given = (functional.log_softmax(part / SOFTNESS, 1) for part in (soft, logits))
-        taught = SOFTNESS**2 * functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
+        wanted, given = (functional.log_softmax(part / TEMPERATURE, 1) for part in (soft, logits))
+        taught = TEMPERATURE**2 * functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
     return (1 - SOFT_SHARE) * hard + SOFT_SHARE * taught
 
 
 def score(task: Labelled, logits: np.ndarray) -> float:
-    """Return the figure on validation that chooses: accuracy, or micro F1 at its best threshold."""
+    """Return the validation figure that chooses the epoch: accuracy, or micro F1 at its best threshold."""
     labels = task.splits["validation"].labels
     targets = to_targets(labels, task.kind, task.classes).values
     if task.kind == "multi":
@@ -163,7 +167,7 @@ def score(task: Labelled, logits: np.ndarray) -> float:
 
 @torch.no_grad()
 def predict(model: Classifier, windows: Windows, device: torch.device, half: bool) -> np.ndarray:
-    """Compute logits (n, classes) float32, texts sorted by length."""
+    """Return logits (n, classes) float32 in the order of the texts; batches are formed by length."""
     model.eval()
     lengths = windows.lengths
     order = np.argsort(-lengths, kind="stable")
@@ -179,7 +183,7 @@ def predict(model: Classifier, windows: Windows, device: torch.device, half: boo
 
 
 def precision(device: torch.device, half: bool) -> contextlib.AbstractContextManager:
-    """Compute products in bfloat16 where `half`; weights stay float32."""
+    """Return a context that computes products in bfloat16 if `half`; weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
 

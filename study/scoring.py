@@ -1,4 +1,4 @@
-"""Fit a head as `train-head` does, on bits or floats, and measure it once on the test split."""
+"""Fit heads on bits or floats as `train-head` does, and measure them once on the test split."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str
     """Fit a head on packed bits (uint8) or on floats, which are standardised.
 
     Args:
-        rows: "fit", training rows to fit on; "choose", training rows that choose the strength. Without the one all are
-            fitted on, without the other the validation split chooses.
+        rows: lists of training rows: "fit" to fit on (default: all), and "choose" to choose the regularisation on
+            (default: the validation split).
     """
     train, split = inputs("train"), task.splits["train"]
     fit = rows.get("fit", slice(None))
@@ -36,7 +36,7 @@ def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str
         chosen = inputs("validation")[known_rows]
     classes = tuple(name for name in task.classes if name in known)
     validation = (chosen, choosing.labels)
-    with one_thread():  # sums in another order would make another head of the same data
+    with one_thread():  # another order of sums would give another head from the same data
         if train.dtype == np.uint8:
             return heads.fit(
                 train[fit],
@@ -53,7 +53,7 @@ def fit_head(task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str
 def fit_and_measure(
     task: Labelled, inputs: Callable[[str], np.ndarray], rows: dict[str, list[int]]
 ) -> dict[str, float | None]:
-    """Fit a head and measure it: test accuracy (or micro F1) as "value", macro F1, the same on validation."""
+    """Fit a head and measure it: test accuracy (or micro F1) as "value", macro F1, and the validation figure."""
     head = fit_head(task, inputs, rows)
     measured = figures(task, head, inputs("test"), "test")
     if "choose" not in rows:
@@ -62,14 +62,14 @@ def fit_and_measure(
 
 
 def figures(task: Labelled, head: Any, inputs: np.ndarray, split: str) -> dict[str, Any]:
-    """Measure a head, or what scores like one, on one split."""
+    """Measure a head, or an object with the same interface, on one split."""
     measured = heads.evaluate.evaluate(head, inputs, task.splits[split].labels)
     return {"value": measured[task.metric], "macro_f1": measured["macro_f1"]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """Take scores (n, classes) for the inputs themselves, so that they are measured as a head's are."""
+    """A head whose inputs are the scores (n, classes) themselves, so that they are measured as a head's scores are."""
 
     kind: Kind
     labels: tuple[str, ...]
@@ -80,9 +80,9 @@ class Scores:
 
 
 def measure_scores(task: Labelled, validation: np.ndarray, test: np.ndarray | None = None) -> dict[str, float | None]:
-    """Measure scores (n, classes) float32 of the validation rows and, where they are given, of the test rows.
+    """Measure scores (n, classes) float32 of the validation rows and, if given, of the test rows.
 
-    The threshold of several labels is the best one on validation.
+    The threshold of a multi-label task is the best one on validation.
     """
     thresholds = np.empty(0, np.float32)
     if task.kind == "multi":

@@ -1,4 +1,4 @@
-"""Declare what the whole study shares: where the data is, and the sizes."""
+"""Settings of the study: the data, the sizes and the seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TASKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Data and sizes of the study. The defaults suit a GPU; `on_a_processor` is what two slow cores can do."""
+    """Settings of the study. The defaults suit a GPU; `for_cpu` returns those for two slow cores."""
 
     data: Path = option(metavar="DIR", kind="path", help="folder of labelled tasks")
     work: Path = option(metavar="DIR", kind="path", help="folder of computed results; a study continues from them")
@@ -115,13 +115,13 @@ class Settings:
     def __post_init__(self) -> None:
         check(self)
 
-    def on_a_processor(self) -> Settings:
-        """Return settings with less of what costs most: trained encoders and rivals, on fewer rows."""
+    def for_cpu(self) -> Settings:
+        """Return settings for a CPU: fewer trained encoders and rivals, on fewer rows."""
         return dataclasses.replace(
             self,
             seeds=self.seeds[:1],
             rival_seeds=self.rival_seeds[:1],
-            # It takes as long as six others.
+            # reuters_topics takes as long as six other tasks.
             rival_tasks=tuple(name for name in self.rival_tasks if name != "reuters_topics"),
             train_rows=2000,
             validation_rows=500,
@@ -138,7 +138,7 @@ class Settings:
         )
 
     def quick(self) -> Settings:
-        """Return settings so small that the figures mean nothing, to check that everything runs."""
+        """Return tiny settings, to check that everything runs; the figures are meaningless."""
         return dataclasses.replace(
             self,
             seeds=self.seeds[:2],
@@ -168,6 +168,6 @@ class Settings:
         )
 
     def decisive(self) -> dict[str, Any]:
-        """Return the settings that can change a figure, as JSON values; the rows have their own digest."""
-        places = ("data", "work", "unlabelled", "tasks", "rival_tasks")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in places}
+        """Return the settings that can change a figure, as JSON values. The rows are not among them: they have a digest."""
+        excluded = ("data", "work", "unlabelled", "tasks", "rival_tasks")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in excluded}

@@ -1,4 +1,4 @@
-"""Compare codes of many sizes: bytes a document against mean accuracy."""
+"""Compare codes of many sizes: bytes per document against mean accuracy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def run_trained(study: Study) -> dict[str, Any]:
-    """Measure the codes of the encoder trained on all tasks, and with every seed of those whose projection was trained."""
+    """Measure the codes of the encoder trained on all tasks, and those of encoders whose projection is trained."""
     settings = study.settings
     first = settings.rival_seeds[0]
     fields = {"encoder": "multi-task", "seed": first}
@@ -33,7 +33,7 @@ def run_trained(study: Study) -> dict[str, Any]:
 
 
 def _learned_records(study: Study, seed: int, bits: int) -> list[Record]:
-    """Measure an encoder whose projection was trained: its bits, the floats before the threshold, its first bits."""
+    """Measure an encoder whose projection is trained: its bits, the floats before the threshold, its first bits."""
     settings = study.settings
     bundle = encoders.trained(study, seed, bits=bits)
     codes = [(LEARNED, bits, "bits"), (BEFORE_THE_THRESHOLD, bits, "floats")]
@@ -56,12 +56,12 @@ def _learned_records(study: Study, seed: int, bits: int) -> list[Record]:
 
 
 def _first(features: Features, count: int) -> Inputs:
-    """Give the first bytes of codes."""
+    """Return a function from a split's name to the first `count` bytes of its codes."""
     return lambda split: np.ascontiguousarray(features.bits(split)[:, :count])
 
 
 def code_records(study: Study, bundle: Bundle, name: str, fields: dict[str, Any]) -> list[Record]:
-    """Measure every code of an encoder's features on every task, each head on the same training rows."""
+    """Measure every code of an encoder's features on every task, with all heads on the same training rows."""
     settings = study.settings
     codes = all_codes(bundle.bits, study.width, settings.sizes)
     features = {task: study.features(bundle, name, study.tasks[task]) for task in settings.tasks}
@@ -89,6 +89,6 @@ def code_records(study: Study, bundle: Bundle, name: str, fields: dict[str, Any]
 
 
 def _sample(study: Study, features: dict) -> np.ndarray:
-    """Take features of training rows, as many of each task: (rows, dim) float32."""
+    """Return the features (rows, dim) float32 of training rows, equally many of each task."""
     each = -(-study.settings.calibrate_rows // len(features))
     return np.concatenate([of.floats("train")[:each] for of in features.values()])

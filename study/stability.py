@@ -1,4 +1,4 @@
-"""Measure what changes between precisions, batch sizes and devices, and what windows give against truncation."""
+"""Compare precisions, batch sizes and devices with a reference, and windows with truncation."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FEW_TOKENS, MANY_TOKENS = 256, 16384
 
 
 def run(study: Study) -> dict[str, Any]:
-    bundle = encoders.frozen(study, rotation="layers")  # as trained encoders are
+    bundle = encoders.frozen(study, rotation="layers")  # as in trained encoders
     inputs = {
         "encoder": bundle.fingerprint,
         "rows": study.settings.stability_rows,
         "tasks": [task.digest for task in study.tasks.values()],
         "devices": _devices(),
-        "precision": study.settings.precision,  # of the features that heads are fitted on,
-        "device": study.settings.device,  # and what they were made on
+        "precision": study.settings.precision,  # of the features that heads are fitted on
+        "device": study.settings.device,  # that computed these features
     }
     variants = study.cache.value(VARIANTS, "all", inputs, lambda: _variants(study, bundle))
     records = [record for name in study.settings.long_tasks if name in study.tasks for record in _long(study, name)]
@@ -41,7 +41,7 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
-    """Encode some test texts of every task in other ways, and compare bits and labels with the reference's."""
+    """Encode some test texts of every task in several ways, and compare their bits and labels with the reference."""
     texts_by_task = {
         name: task.splits["test"].texts[: study.settings.stability_rows] for name, task in study.tasks.items()
     }
@@ -67,7 +67,7 @@ def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
     for variant, options in variants.items():
         try:
             bits = encode(**options)
-        except Exception as error:  # a device or precision this machine cannot have
+        except Exception as error:  # a device or precision that this machine lacks
             measured.append({"name": variant, "absent": reason(error)})
             continue
         same = np.concatenate([same_labels(heads[name], bits[name], reference[name]) for name in texts_by_task])
@@ -81,9 +81,9 @@ def _variants(study: Study, bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def _long(study: Study, name: str) -> list[Record]:
-    """Measure a task whose texts are cut at one and at two lengths, and read whole in windows of the longer one."""
+    """Measure a task with texts truncated at two lengths, and with whole texts in windows of the larger length."""
     settings = study.settings
-    task = study.tasks[name].cut(settings.long_rows, settings.long_rows)
+    task = study.tasks[name].limit_rows(settings.long_rows, settings.long_rows)
     longer = 2 * settings.max_tokens
     readings: dict[str, dict[str, Any]] = {
         f"cut at {settings.max_tokens} tokens": {},
@@ -109,7 +109,7 @@ def _long(study: Study, name: str) -> list[Record]:
 
 
 def _devices() -> list[str]:
-    """Name the devices this machine has."""
+    """Return the names of the devices of this machine."""
     return [
         "cpu",
         *(["cuda"] if torch.cuda.is_available() else []),

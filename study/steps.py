@@ -1,4 +1,4 @@
-"""Run the steps of the study, and keep what each found so that the page can be written from steps of several runs."""
+"""Run the steps of the study and store their results, so that one page can combine the steps of several runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from encoder.training.tasks import digest
 from study.cache import write_text
 from study.context import Study
 
-# name: (module, function, what it measures); in the order they are run
+# name: (module, function, what it measures), in the order in which they run
 STEPS = {
     "frozen": ("frozen", "run", "the frozen base, all rows and few"),
     "pooling": ("pooling", "run", "poolings of the frozen base"),
@@ -31,33 +31,33 @@ STEPS = {
 
 
 def run(study: Study, asked: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Run the steps asked for, and read what earlier runs found of the others: a dictionary by step.
+    """Run the requested steps, read the stored results of the others, and return all results by step.
 
-    Each holds what the step returned, "seconds" that all of it took to compute, and the "ran_on" it was computed on.
+    Each result is what the step returned, the "seconds" of its computation, and the machine as "ran_on".
     """
     folder = study.settings.work / "results"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}-{_key(study, name)}.json" for name in STEPS}
-    for name, (module, function, about) in STEPS.items():
+    for name, (module, function, description) in STEPS.items():
         if name in asked:
             path = paths[name]
-            study.report(f"step {name}: {about}")
+            study.report(f"step {name}: {description}")
             before, started = study.cache.spent_seconds, time.monotonic()
             result = getattr(importlib.import_module(f"study.{module}"), function)(study)
             seconds = round(study.cache.spent_seconds - before, 1)
             ran_on = machine.line()
-            if path.exists():  # what is within a cached result is not looked at again: the first run saw it all
+            if path.exists():  # the first run is the complete one: cached results hide the time of nested ones
                 first = json.loads(path.read_text(encoding="utf-8"))
                 seconds, ran_on = max(seconds, first["seconds"]), first["ran_on"]
             result |= {"seconds": seconds, "ran_on": ran_on}
             write_text(path, json.dumps(result, ensure_ascii=False))
             study.report(f"step {name}: {result['seconds']:.0f} s of work, {time.monotonic() - started:.0f} s now")
-    # Read only now: meanwhile other processes may have run some.
+    # Read at the end: other processes may have run some of them in the meantime.
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
 
 
 def _key(study: Study, step: str) -> str:
-    """Return a hash of settings, rows, base model, training defaults, and, for rivals, the tasks they are trained for."""
+    """Return a hash of the settings, rows, base model and training defaults, and of the tasks that rivals train for."""
     decisive = [
         study.settings.decisive(),
         {name: task.digest for name, task in study.tasks.items()},

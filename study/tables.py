@@ -1,4 +1,4 @@
-"""Lay out the results page's tables and draw its plots."""
+"""Render the tables of the results page and draw its plots."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ RIVALS = ("fine-tuned", "student", "sentence embedding", "TF-IDF", "label names"
 
 
 def fill(text: str) -> str:
-    """Break a paragraph into lines."""
+    """Wrap a paragraph."""
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def bullet(text: str) -> str:
-    """Break an item of a list into lines."""
+    """Return a list item, wrapped."""
     return textwrap.fill(
         text, 120, initial_indent="- ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table."""
+    """Render a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -71,7 +71,7 @@ def encoders(figures: dict[str, Any]) -> str:
 
 
 def per_task(tasks: Sequence[str], sources: Sequence[tuple[str, list[Record]]]) -> str:
-    """Lay out one column a source and one row a task, the means last."""
+    """Render a table with one column per source and one row per task, the means last."""
     columns = {name: by_task(records) for name, records in sources}
     rows = [(task, *(percent(values.get(task)) for values in columns.values())) for task in tasks]
     shared = set.intersection(*(set(values) for values in columns.values())) if columns else set()
@@ -199,7 +199,7 @@ def rivals(figures: dict, output: Path) -> str:
 
 
 def _at_the_edge(rivals: list[Record], s: dict[str, Any]) -> str:
-    """Say how often the best of what was tried was the most of it: there more might be better still."""
+    """Return a sentence on how often the last epoch or the highest rate was the best; empty if there are no recipes."""
     counts = []
     for rival, rates in (("fine-tuned", s["rates"]), ("student", s["student_rates"])):
         chosen = [record["recipe"] for record in select(rivals, rival=rival) if "recipe" in record]
@@ -222,8 +222,8 @@ def _costs(costs: dict[str, Any]) -> str:
         one, ten = (1000 * (model["shared"] + count * model["each"]) for count in (1, 10))
         shown = rounds = ""
         if name != costs["ours"]:
-            most = costs["cheaper_up_to"][name]
-            shown = _when(costs["break_even"][name], most, f"1 to {most or 0:,}")
+            limit = costs["cheaper_up_to"][name]
+            shown = _when(costs["break_even"][name], limit, f"1 to {limit or 0:,}")
             verdicts = Counter(
                 _when(alone["break_even"], alone["cheaper_up_to"], "at first") for alone in costs["by_round"][name]
             )
@@ -242,11 +242,11 @@ def _costs(costs: dict[str, Any]) -> str:
     return f"{fill(text)}\n\n{table(columns, rows)}"
 
 
-def _when(even: int | None, most: int | None, at_first: str) -> str:
-    """Say with how many tasks the shared encoder is cheaper."""
+def _when(even: int | None, limit: int | None, at_first: str) -> str:
+    """Return in words for how many tasks the shared encoder is cheaper."""
     if even is not None:
         return f"{even} on"
-    return "never" if most is None else at_first
+    return "never" if limit is None else at_first
 
 
 def stability(figures: dict) -> str:
@@ -290,5 +290,5 @@ def _long(records: list[Record], s: dict[str, Any]) -> str:
     return f"{fill(text)}\n\n{table(columns, rows)}"
 
 
-def _picture(drawn: str, about: str) -> str:
-    return f"![{about}]({drawn})" if drawn.endswith(".svg") else f"(No plot: {drawn}.)"
+def _picture(drawn: str, caption: str) -> str:
+    return f"![{caption}]({drawn})" if drawn.endswith(".svg") else f"(No plot: {drawn}.)"

@@ -1,4 +1,4 @@
-"""Read the labelled tasks as the study uses them: fixed samples of their rows, and which are held out together."""
+"""Read fixed samples of the labelled tasks, and define which tasks are held out together."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from study.settings import Settings
 
 SPLITS = ("train", "validation", "test")
 
-# Held out together, so that no sibling of a tested task was trained on. `movie_reviews_long` is film sentiment, as sst2 is.
-# Each group costs a training: four keep the study short.
+# The tasks of a group are held out together, so that no encoder is trained on a sibling of a task it is tested on.
+# `movie_reviews_long` is film sentiment, like sst2. Each group costs a training, so there are only four.
 GROUPS = (
     ("sst2", "sst5", "mpqa", "movie_reviews_long"),
     ("tweet_offensive", "tweet_hate", "hate_offensive"),
@@ -32,7 +32,7 @@ GROUPS = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Hold texts and their labels as `heads.fit` takes them."""
+    """Texts and their labels in the form that `heads.fit` takes."""
 
     texts: list[str]
     labels: list[Any]
@@ -46,7 +46,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labelled:
-    """Hold one task: its splits, cut to the study's rows.
+    """A labelled task, each split limited to the study's number of rows.
 
     Attributes:
         kind: "single" or "multi".
@@ -62,33 +62,33 @@ class Labelled:
 
     @property
     def metric(self) -> str:
-        """Name the figure that counts: accuracy, or micro F1 where a text has several labels."""
+        """The name of the task's figure: accuracy, or micro F1 if a text has several labels."""
         return "micro_f1" if self.kind == "multi" else "accuracy"
 
-    def about(self) -> dict[str, Any]:
-        """Say how large the task is, and how many of its test texts stand word for word in the training rows."""
+    def summary(self) -> dict[str, Any]:
+        """Return the sizes of the task, and how many of its test texts are also training texts."""
         known = set(self.splits["train"].texts)
         seen = sum(text in known for text in self.splits["test"].texts)
         rows = {name: len(split) for name, split in self.splits.items()}
         return {"kind": self.kind, "classes": len(self.classes), **rows, "test_in_train": seen}
 
     def training_task(self) -> Task:
-        """Return the task as encoders are trained on it: training and validation rows."""
+        """Return the training and validation rows in the form that encoders are trained on."""
         rows = {
             name: Rows(self.splits[name].texts, to_targets(self.splits[name].labels, self.kind, self.classes).values)
             for name in ("train", "validation")
         }
         return Task(self.name, self.kind, self.classes, rows["train"], rows["validation"])
 
-    def cut(self, train_rows: int, test_rows: int) -> Labelled:
-        """Return the task with at most so many training rows, half as many for validation, and test rows."""
+    def limit_rows(self, train_rows: int, test_rows: int) -> Labelled:
+        """Return the task with at most `train_rows` training, half as many validation, and `test_rows` test rows."""
         max_rows = {"train": train_rows, "validation": max(1, train_rows // 2), "test": test_rows}
         splits = {name: split.take(range(min(len(split), max_rows[name]))) for name, split in self.splits.items()}
         return make(self.name, self.kind, self.classes, splits)
 
 
 def make(name: str, kind: Kind, classes: Sequence[str], splits: dict[str, Split]) -> Labelled:
-    """Make a task of splits; what no training row has is left out of classes and of validation."""
+    """Return a task. Labels without a training row are left out of the classes and of the validation split."""
     known = label_names(splits["train"].labels, kind)
     splits = splits | {"validation": restrict(splits["validation"], kind, known)[0]}
     content = json.dumps([[splits[s].texts, splits[s].labels] for s in SPLITS], ensure_ascii=False)
@@ -97,12 +97,16 @@ def make(name: str, kind: Kind, classes: Sequence[str], splits: dict[str, Split]
 
 
 def label_names(labels: Sequence[Any], kind: str) -> set[str]:
-    """Return the names that labels hold."""
+    """Return the names that occur in labels."""
     return {name for row in labels for name in ([row] if kind == "single" else row)}
 
 
 def restrict(split: Split, kind: str, known: set[str]) -> tuple[Split, list[int]]:
-    """Leave out what a head cannot know: rows of other labels, or the other labels of a row; also says which rows stay."""
+    """Leave out labels that a head does not know: rows of a single-label task, labels of a row of a multi-label task.
+
+    Returns:
+        The remaining split, and the numbers of the rows that remain.
+    """
     if kind == "single":
         rows = [i for i, label in enumerate(split.labels) if label in known]
         return split.take(rows), rows
@@ -111,12 +115,12 @@ def restrict(split: Split, kind: str, known: set[str]) -> tuple[Split, list[int]
 
 
 def read(folder: Path, settings: Settings) -> Labelled:
-    """Read a task's folder; of each split a sample of the settings' rows, the same one every time."""
+    """Read a task from its folder: a fixed sample of each split, of at most the settings' number of rows."""
     if not (folder / "info.json").is_file():
-        raise DataError(f"{folder} holds no info.json; --data needs the folder of labelled tasks")
+        raise DataError(f"{folder} has no info.json; set --data to the folder that contains the task folders")
     kind, labels = read_info(folder)
     if kind == "regression":
-        raise DataError(f"task {folder.name} is a regression; the study compares single and multi-label tasks")
+        raise DataError(f"task {folder.name} is a regression; the study takes only single-label and multi-label tasks")
     max_rows = {"train": settings.train_rows, "validation": settings.validation_rows, "test": settings.test_rows}
     splits = {}
     for name in SPLITS:
@@ -126,20 +130,22 @@ def read(folder: Path, settings: Settings) -> Labelled:
 
 
 def held_out_plan(tasks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Cut tasks into groups that are held out together: each task in one group, with its siblings."""
+    """Return the groups of tasks that are held out together: each task is in one group, with its siblings."""
     groups = [tuple(task for task in group if task in tasks) for group in GROUPS]
     known = {task for group in GROUPS for task in group}
     groups += [(task,) for task in tasks if task not in known]
     groups = [group for group in groups if group]
     if len(groups) < 2:
-        raise ValueError(f"tasks {', '.join(tasks)} are all siblings: with them held out nothing is left to train on")
+        raise ValueError(
+            f"tasks {', '.join(tasks)} are all siblings: when they are held out nothing is left to train on"
+        )
     return groups
 
 
 def few_shot(task: Labelled, shots: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `shots` training rows a class: rows to fit on and rows that choose the strength, a quarter of them."""
+    """Sample `shots` training rows per class; return rows to fit on, and a quarter to choose the regularisation on."""
     if task.kind != "single":
-        raise ValueError(f"task {task.name} is {task.kind}; a few examples a class are drawn for single labels only")
+        raise ValueError(f"task {task.name} is {task.kind}; few-shot samples are for single-label tasks only")
     rng = np.random.default_rng(seed)
     labels = np.array(task.splits["train"].labels, object)
     fit, choose = [], []

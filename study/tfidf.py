@@ -1,4 +1,4 @@
-"""Fit and measure TF-IDF with logistic regression, by scikit-learn."""
+"""Fit and measure TF-IDF with logistic regression, using scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STRENGTHS = (1.0, 10.0, 100.0)  # scikit-learn's C
 
 
 def measure(study: Study, task: Labelled) -> dict[str, Any]:
-    """Measure the pipeline that does best on validation; says which in "recipe"."""
+    """Measure the pipeline that is best on validation; "recipe" names its parameters."""
     return study.cache.value(TFIDF, task.name, {"task": task.digest}, lambda: _measure(task))
 
 
 def fit(task: Labelled, analyser: str, strength: float) -> Any:
-    """Fit a pipeline: texts in, `predict_proba` out, (n, classes)."""
+    """Fit a pipeline whose `predict_proba` takes texts and returns (n, classes)."""
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -42,7 +42,7 @@ def fit(task: Labelled, analyser: str, strength: float) -> Any:
 
 
 def scores(pipeline: Any, task: Labelled, texts: list[str]) -> np.ndarray:
-    """Compute scores (n, classes) float32."""
+    """Return the scores (n, classes) float32 of texts."""
     return pipeline.predict_proba(texts).astype(np.float32).reshape(len(texts), len(task.classes))
 
 

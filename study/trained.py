@@ -1,4 +1,4 @@
-"""Measure trained encoders: on all tasks, and with every group of sibling tasks left out in turn."""
+"""Measure encoders trained on all tasks, and encoders trained without each group of sibling tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from study.tasks import held_out_plan
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Measure every task by an encoder that was trained on it, and by one that saw neither it nor its siblings."""
+    """Measure every task with an encoder trained on it, and with one trained without it and its siblings."""
     settings = study.settings
     plan = held_out_plan(settings.tasks)
     whole, part = (encoders.train_options(study, 0, held_out).steps for held_out in (False, True))

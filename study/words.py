@@ -1,4 +1,4 @@
-"""Say in words what the results page's tables hold."""
+"""Texts of the results page that explain its tables."""
 
 from __future__ import annotations
 

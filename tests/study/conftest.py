@@ -15,7 +15,7 @@ LABELS = {"sst2": ("bad", "good"), "trec": ("long", "short", "film"), "reuters_t
 
 
 def write_task(folder: Path, kind: str, labels: tuple[str, ...], seed: int) -> None:
-    """Write a task whose labels are words that the texts hold, with some noise."""
+    """Write a task whose labels are words of its texts, with some noise."""
     folder.mkdir(parents=True)
     rng = random.Random(seed)
     for number, (split, rows) in enumerate({"train": 150, "validation": 60, "test": 60}.items()):
@@ -33,7 +33,7 @@ def write_task(folder: Path, kind: str, labels: tuple[str, ...], seed: int) -> N
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory) -> Path:
-    """Give a folder of three small tasks under names of real ones, one of several labels a text, and unlabelled texts."""
+    """Return a folder of three small tasks named after real ones, one of them multi-label, and unlabelled texts."""
     folder = tmp_path_factory.mktemp("data")
     for seed, (name, labels) in enumerate(LABELS.items()):
         write_task(folder / name, "multi" if name == "reuters_topics" else "single", labels, seed)

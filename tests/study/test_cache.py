@@ -13,7 +13,7 @@ DOUBLE = Step("double", 1)
 
 
 class Calls:
-    """Double a number, count how often."""
+    """A cached computation that records its calls."""
 
     def __init__(self) -> None:
         self.made: list[int] = []
@@ -27,7 +27,7 @@ class Calls:
 
 
 class Killed(BaseException):
-    """Stand for the end of the process."""
+    """An exception that stands for the end of the process."""
 
 
 def test_killed_study_resumes_and_does_nothing_twice(tmp_path):
@@ -77,7 +77,7 @@ def test_kill_within_a_step_leaves_no_result(tmp_path):
 
 
 def test_what_one_process_makes_another_waits_for(tmp_path):
-    """Without that, work is done twice, or one process renames what the other is still writing."""
+    """Two processes without a lock would compute a result twice, or rename a file that the other still writes."""
     program = """
 import os, sys, time
 from pathlib import Path
@@ -95,9 +95,9 @@ print([Cache(Path(sys.argv[1])).value(Step("number", 1), "it", {"number": n}, ma
         subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = {process.communicate(timeout=60)[0] for process in processes}
+    outputs = {process.communicate(timeout=60)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0]
-    assert len(said) == 1  # both hold what one of them made
+    assert len(outputs) == 1  # both return the results that one of them made
     assert (tmp_path / "made").read_text() == "xxx"
 
 
@@ -143,4 +143,4 @@ def test_seconds_are_counted_once_and_come_back_after_a_resume(tmp_path):
 
     assert study() == 11
     assert json.loads((next((tmp_path / "outer").glob("*.about"))).read_text())["seconds"] == 1
-    assert study() == 1  # what the outer step took by itself; the inner one was not asked for
+    assert study() == 1  # the time of the outer step alone; the inner one was not requested

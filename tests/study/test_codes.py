@@ -9,7 +9,7 @@ from study import codes
 
 @pytest.fixture(scope="module")
 def sample() -> np.ndarray:
-    """Give features (400, 48) of clusters along few directions, off centre."""
+    """Return features (400, 48) of clusters along few directions, away from the origin."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((6, 48)) * 3
     found = centres[rng.integers(0, 6, 400)] + rng.standard_normal((400, 48)) * np.linspace(2, 0.1, 48) + 5
@@ -17,7 +17,7 @@ def sample() -> np.ndarray:
 
 
 def quantisation_error(sample: np.ndarray, projection: np.ndarray) -> float:
-    """Return the mean squared distance of projected, centred features from the corners of the cube they are cut to."""
+    """Return the mean squared distance of projected, centred features from the corners of the cube that bits stand for."""
     projected = (sample - sample.mean(0)) @ projection
     signs = np.where(projected > 0, 1, -1)
     scale = (projected * signs).mean()
@@ -28,7 +28,7 @@ def test_itq_is_orthogonal_and_quantises_better_than_a_random_rotation(sample):
     itq = iterative_quantisation(sample, 16, seed=0)
     np.testing.assert_allclose(itq.T @ itq, np.eye(16), atol=1e-5)
     axes = codes.principal_axes(sample, 16)
-    rotated = axes @ codes.random_directions(16, 16, seed=1)  # the same plane, turned at random
+    rotated = axes @ codes.random_directions(16, 16, seed=1)  # the same plane, rotated at random
     assert quantisation_error(sample, itq) < 0.9 * quantisation_error(sample, rotated)
 
 

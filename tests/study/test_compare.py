@@ -1,4 +1,4 @@
-"""Compare encoders on the tiny model."""
+"""Tests of `study.compare` on the tiny model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_encoders_are_compared_task_by_task_and_kept(tiny_data, tiny_bundle, tmp
     assert [r["value"] for r in test["records"]] != [r["value"] for r in figures["records"]]
 
 
-def test_the_last_layer_is_only_told_of_an_encoder_whose_last_columns_are(tiny_data, tiny_base, tmp_path, capsys):
+def test_the_last_layer_is_measured_only_where_it_is_the_last_columns(tiny_data, tiny_base, tmp_path, capsys):
     for layers in ((3, 2), (1, 2), (1, 3)):
         made = make_bundle(
             BundleSettings("x", str(tiny_base), layers=layers, max_tokens=32), random_texts(64), device="cpu"
@@ -55,7 +55,7 @@ def test_the_last_layer_is_only_told_of_an_encoder_whose_last_columns_are(tiny_d
         assert ("last layer" in {record["layers"] for record in records}) == (layers == (1, 3))
 
 
-def test_an_unknown_encoder_is_said_in_one_line(tiny_data, tmp_path, monkeypatch, capsys):
+def test_an_unknown_encoder_is_reported_in_one_line(tiny_data, tmp_path, monkeypatch, capsys):
     places = ["compare", "--data", str(tiny_data), "--work", str(tmp_path), "--tasks", "sst2"]
     monkeypatch.setattr("sys.argv", [*places, "--encoders", str(tmp_path / "none")])
     assert compare.main() == 1

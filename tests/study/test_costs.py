@@ -12,11 +12,11 @@ OURS = {"shared": 7.0, "each": 0.01}
     [
         ({"shared": 0.0, "each": 7.5}, 1),  # the very first task is cheaper
         ({"shared": 0.0, "each": 3.6}, 2),
-        ({"shared": 0.0, "each": 7.01}, 1),  # exactly as much
+        ({"shared": 0.0, "each": 7.01}, 1),  # the same cost
         ({"shared": 0.0, "each": 1.0}, 8),
         ({"shared": 0.0, "each": 0.005}, None),
         ({"shared": 6.0, "each": 0.01}, None),
-        ({"shared": 8.0, "each": 0.005}, None),  # cheaper at first, but not for good
+        ({"shared": 8.0, "each": 0.005}, None),  # cheaper at first, but not from some number on
     ],
 )
 def test_break_even_is_the_first_number_of_tasks_that_costs_no_more(rival, tasks):
@@ -30,8 +30,8 @@ def test_break_even_is_the_first_number_of_tasks_that_costs_no_more(rival, tasks
     ("rival", "tasks"),
     [
         ({"shared": 8.0, "each": 0.005}, 200),
-        ({"shared": 7.0, "each": 0.005}, None),  # dearer at once
-        ({"shared": 0.0, "each": 3.6}, None),  # cheaper for good, from two tasks on
+        ({"shared": 7.0, "each": 0.005}, None),  # more expensive from the first task
+        ({"shared": 0.0, "each": 3.6}, None),  # cheaper from two tasks on, without a limit
         ({"shared": 8.0, "each": 0.01}, None),
     ],
 )

@@ -25,7 +25,7 @@ def test_a_step_that_is_kept_stands_as_it_was_and_the_page_says_so(arguments, tm
     page = (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
     assert "Kept from an earlier page, not measured again for this one: frozen (`shots 4`)." in page
     assert "- Of old." in page
-    # What it was measured with, whoever kept it last.
+    # The settings of the measurement, not of the last run that kept it.
     once_more = study.run([*arguments, "--steps", "size", "--keep", "frozen", "--shots", "4", "--size_rows", "50"])
     assert once_more["steps"]["frozen"]["kept"] == first["settings"]
     page = (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def test_a_step_that_is_kept_stands_as_it_was_and_the_page_says_so(arguments, tm
         ({"steps": {"size": {}}, "settings": {}}, "names frozen, but .* has size"),
     ],
 )
-def test_what_cannot_be_kept_is_said(tmp_path, content, message):
+def test_an_absent_page_or_step_cannot_be_kept(tmp_path, content, message):
     path = tmp_path / "results.json"
     if content is not None:
         path.write_text(json.dumps(content))

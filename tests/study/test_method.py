@@ -1,4 +1,4 @@
-"""How figures come about: who chooses on what, who sees what, what is divided by what. Each test fails for one cheat."""
+"""Tests of the method: which rows choose, which rows are seen, what is divided by what. Each catches one error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_an_encoder_is_measured_on_the_tasks_it_did_not_see_as_left_out_and_on_a
     history = trained.run(study)["training"]
     tasks, plan = study.settings.tasks, held_out_plan(study.settings.tasks)
     expected = {("left out", seed): [(group, group) for group in plan] for seed in (0, 1)}
-    expected |= {("multi-task", seed): [((), tasks)] for seed in (1, 2)}  # judged against rivals: their seeds
+    expected |= {
+        ("multi-task", seed): [((), tasks)] for seed in (1, 2)
+    }  # compared with rivals, so they have their seeds
     found = {}
     for held, on, fields in measured:
         found.setdefault((fields["encoder"], fields["seed"]), []).append((held, on))
@@ -75,10 +77,10 @@ def test_the_frozen_base_is_measured_rotated_as_the_trained_encoders_are(study):
 
 
 def inputs_of(features, *allowed: str):
-    """Give the bits of some splits; another one ends the test."""
+    """Return a function that gives the bits of the allowed splits and fails for any other."""
 
     def inputs(split: str) -> np.ndarray:
-        assert split in allowed, f"{split} was looked at"
+        assert split in allowed, f"{split} was read"
         return features.bits(split)
 
     return inputs
@@ -150,7 +152,7 @@ def test_a_teacher_pulls_towards_its_logits_and_nowhere_from_them(kind):
     assert loss_of(logits, truth, teacher, kind) != labels_alone
 
     def pull(at: torch.Tensor) -> torch.Tensor:
-        """Give the gradient that the teacher adds to that of the labels."""
+        """Return the gradient that the teacher adds to that of the labels."""
         at = at.clone().requires_grad_()
         taught = loss_of(at, truth, teacher, kind) - (1 - SOFT_SHARE) * loss_of(at, truth, None, kind)
         return torch.autograd.grad(taught, at)[0]
@@ -271,7 +273,7 @@ def test_what_changes_between_ways_of_encoding_is_counted(study, monkeypatch):
         if batch_tokens != stability.FEW_TOKENS:
             return model
 
-        def encode(texts):  # every bit of the first text of each task turned
+        def encode(texts):  # flips every bit of the first text of each task
             codes = model.encode(texts)
             codes.bits[0] ^= 255
             return codes

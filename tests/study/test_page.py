@@ -14,12 +14,12 @@ from study.records import Record
 from study.settings import Settings
 
 TASKS = ("sst2", "trec")
-ABOUT = {"kind": "single", "classes": 2, "train": 100, "validation": 50, "test": 200, "test_in_train": 0}
-ROWS = {task: SimpleNamespace(about=lambda: ABOUT) for task in TASKS}
+SUMMARY = {"kind": "single", "classes": 2, "train": 100, "validation": 50, "test": 200, "test_in_train": 0}
+ROWS = {task: SimpleNamespace(summary=lambda: SUMMARY) for task in TASKS}
 
 
 def records(value: float, gap: float = 0.0, seeds=(0, 1), **fields) -> list[Record]:
-    """Make one record a task and seed; the second task is `gap` below."""
+    """Return one record for each task and seed; the value of the second task is lower by `gap`."""
     made = []
     for seed in seeds:
         for number, task in enumerate(TASKS):
@@ -104,7 +104,7 @@ def test_page_says_how_far_the_draw_of_test_rows_reaches(settings):
 
 
 def test_page_says_which_options_are_not_a_machines_own():
-    usual = Settings(Path("data"), Path("work"), device="cpu", precision="float32").on_a_processor()
+    usual = Settings(Path("data"), Path("work"), device="cpu", precision="float32").for_cpu()
     figures = page.figures(usual, ROWS, results())
     assert "Asked for" not in page._method(figures)
     figures = page.figures(dataclasses.replace(usual, seeds=(0, 1, 2), epochs=9), ROWS, results())
@@ -142,7 +142,7 @@ def test_page_holds_no_path_of_the_machine(settings):
     assert str(settings.work) not in write(settings, results())
 
 
-def test_figures_are_laid_out_a_record_a_line(settings):
+def test_figures_are_rendered_a_record_a_line(settings):
     figures = page.figures(settings, ROWS, results())
     text = page.render(figures)
     assert json.loads(text) == figures

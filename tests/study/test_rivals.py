@@ -36,7 +36,7 @@ def test_students_keep_the_first_or_every_second_layer(tiny_base):
 
 @pytest.mark.parametrize("name", ["trec", "reuters_topics"])
 def test_fine_tuning_learns_and_the_same_seed_gives_the_same_logits(name, tiny_data, tiny_settings, tiny_base):
-    task = tasks.read(tiny_data / name, tiny_settings).cut(32, 10)
+    task = tasks.read(tiny_data / name, tiny_settings).limit_rows(32, 10)
     recipe = Recipe(layers=(1,), rate=1e-2, epochs=40, seed=0)
     first, again = (train(tiny_base, task, recipe, 32, CPU, half=False) for _ in range(2))
     np.testing.assert_array_equal(first["test"], again["test"])
@@ -81,4 +81,4 @@ def test_models_are_trained_for_the_tasks_asked_for_and_no_figure_depends_on_whi
     assert steps._key(few, "rivals") != steps._key(all_of_them, "rivals")
     assert steps._key(few, "costs") == steps._key(all_of_them, "costs")
     whole = Settings(Path(), Path())
-    assert set(whole.rival_tasks) - set(whole.on_a_processor().rival_tasks) == {"reuters_topics"}
+    assert set(whole.rival_tasks) - set(whole.for_cpu().rival_tasks) == {"reuters_topics"}

@@ -1,4 +1,4 @@
-"""Run the whole study on the tiny model and synthetic tasks."""
+"""Tests of the whole study on the tiny model and synthetic tasks."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ def test_samples_are_the_same_every_time_and_capped(tiny_data, tiny_settings):
     first, again = (tasks.read(tiny_data / "trec", tiny_settings) for _ in range(2))
     assert first.digest == again.digest
     assert {name: len(split) for name, split in first.splits.items()} == {"train": 100, "validation": 60, "test": 60}
-    cut = first.cut(20, 10)
+    cut = first.limit_rows(20, 10)
     assert cut.splits["train"].texts == first.splits["train"].texts[:20]
     assert len(cut.splits["test"]) == 10
     assert cut.digest != first.digest
 
 
 @pytest.mark.parametrize(
-    ("info", "said"),
+    ("info", "message"),
     [
         ("[]", "info.json cannot be read"),
         ('{"labels": ["a", "a"]}', "lists a label twice"),
@@ -48,10 +48,10 @@ def test_samples_are_the_same_every_time_and_capped(tiny_data, tiny_settings):
         ('{"kind": "regression"}', "is a regression"),
     ],
 )
-def test_a_description_that_cannot_be_used_is_said(tiny_data, tiny_settings, tmp_path, info, said):
+def test_an_invalid_description_is_rejected(tiny_data, tiny_settings, tmp_path, info, message):
     shutil.copytree(tiny_data / "trec", tmp_path / "trec")
     (tmp_path / "trec" / "info.json").write_text(info)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         tasks.read(tmp_path / "trec", tiny_settings)
 
 
@@ -62,7 +62,7 @@ def test_classes_that_are_not_listed_are_those_of_the_training_rows(tiny_data, t
     assert tasks.read(tmp_path / "trec", tiny_settings).classes == ("film", "long", "short")
 
 
-def test_settings_that_cannot_be_are_said_at_once(tiny_data, tmp_path):
+def test_invalid_settings_are_rejected(tiny_data, tmp_path):
     places = ["--data", str(tiny_data), "--work", str(tmp_path), "--device", "cpu"]
     with pytest.raises(ValueError, match="--tasks names a task twice"):
         study.settings_of(study.parse([*places, "--tasks", "sst2", "trec", "sst2"]))
@@ -92,12 +92,12 @@ def test_few_shots_hold_so_many_rows_of_every_class(tiny_data, tiny_settings):
 def test_a_task_says_how_many_test_texts_it_was_trained_on():
     splits = {"train": Split(["a", "b", "c"], ["x", "y", "x"]), "validation": Split(["d"], ["x"])}
     task = make("mood", "single", ("x", "y"), splits | {"test": Split(["a", "a", "e", "b "], ["x"] * 4)})
-    assert task.about() == {
+    assert task.summary() == {
         "kind": "single", "classes": 2, "train": 3, "validation": 1, "test": 4, "test_in_train": 2
     }  # fmt: skip
 
 
-def test_what_is_asked_for_goes_before_what_a_processor_takes_by_itself(tiny_data, tmp_path):
+def test_given_options_override_the_defaults_of_a_cpu(tiny_data, tmp_path):
     places = ["--data", str(tiny_data), "--work", str(tmp_path), "--device", "cpu"]
     assert study.settings_of(study.parse(places)).held_out_steps == 400
     asked = study.settings_of(study.parse([*places, "--held_out_steps", "9", "--rates", "1e-4"]))

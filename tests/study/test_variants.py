@@ -1,4 +1,4 @@
-"""Encoders that are trained to be compared: with a projection of their own, with another pooling. On the tiny model."""
+"""Tests, on the tiny model, of encoders with a trained projection or another pooling."""
 
 from __future__ import annotations
 
