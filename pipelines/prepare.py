@@ -93,6 +93,7 @@ def _prepare(options: AnnotateOptions) -> Job:
     _warn_of_another_root(store, known, root, shards)
     _warn_of_other_options(codes, known, shards)
     _warn_of_recompressed(known, shards)
+    store = dataclasses.replace(store, input_root=root)  # where the shards are in this run
     labels = label_listings(store, found_heads)
     made = plan(shards, codes, labels, store.rules.unit_bytes, known.earlier_versions(shards))
     return Job(bundle, store, made, found_heads, known, recognised)
@@ -272,4 +273,4 @@ def _open(options: AnnotateOptions, root: str) -> Store:
     rules: dict[str, int | None] = dict(options.cut_rules)
     if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
         return Store(options.store, CutRules(**options.cut_rules), root)
-    return dataclasses.replace(open_or_create_store(options.store, root, rules, made_by()), input_root=root)
+    return open_or_create_store(options.store, root, rules, made_by())

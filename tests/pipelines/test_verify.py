@@ -268,7 +268,10 @@ def test_rejects_that_cannot_be_read_are_named_not_their_codes(store, tmp_path):
     assert "delete it and the codes of" in problem
 
 
-def test_status_tells_what_is_incomplete_and_missing(store, tmp_path, capsys):
+def test_status_tells_what_is_incomplete_and_missing(annotate_tiny, tmp_path, capsys):
+    write_corpus(tmp_path / "in", rows=20)
+    annotate_tiny("--block_rows", "8", "--file_bytes", "64", heads=["mood"])
+    store = tmp_path / "store"
     sorted((store / "codes").rglob("a-txt*"))[0].unlink()
     sorted((store / "labels" / "task=mood").rglob("b-jsonl*"))[0].unlink()
     codes, *labels = status.run(["--store", str(store)])

@@ -60,7 +60,7 @@ def test_a_store_keeps_the_adapter_and_encodes_with_it_alone(tasks, tiny_base, t
         (tmp_path / f"{name}.txt").write_text("\n".join(random_texts(20, seed=ord(name))))
     store = ["--store", str(tmp_path / "s"), "--heads", "none", "--no_progress", "--input_root", str(tmp_path)]
     annotate.run([*store, "--input", str(tmp_path / "a.txt"), "--encoder", str(tmp_path / "mine")])
-    kept = tmp_path / "s" / "encoders" / made.fingerprint[:12]
+    kept = tmp_path / "s" / "encoders" / f"e{made.fingerprint[:12]}"
     assert bundle_files(kept) == bundle_files(tmp_path / "mine")
     shutil.rmtree(tmp_path / "mine")
     arguments = [*store, "--input", str(tmp_path / "*.txt"), "--encoder", made.fingerprint[:12]]
