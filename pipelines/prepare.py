@@ -159,7 +159,12 @@ def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
 
 def _warn_of_another_root(store: Store, known: KnownShards, root: str, shards: list[Shard]) -> None:
     """Warn where shards are named relative to another folder than the store's, and none of them is known."""
-    if known.latest and root != store.input_root and not any(shard.key in known.latest for shard in shards):
+    paths = {sighting.path for sighting in known.latest.values()}
+    if (
+        paths
+        and root != store.input_root
+        and not any(s.key in known.latest or s.relative_path in paths for s in shards)
+    ):
         _log.warning(
             "--input_root %s differs from the store's own, %s, and no shard is known, so all are new; if the corpus was moved, "
             "give as --input_root the folder where %s is now",
