@@ -24,6 +24,7 @@ from benchmarks.rivals_onnx import onnx_float32, onnx_int8, tokenizer
 from benchmarks.roofline import model_flops, plain_products, product_flops
 from benchmarks.settings import Settings
 from encoder import Pooling
+from encoder.bundle import hidden_size
 
 OURS = "encode-once"
 LAST_LAYER = "encode-once, last layer as floats"
@@ -155,11 +156,19 @@ def _build(task: Task) -> tuple[list[Rival], dict[str, str]]:
 
 
 def _last_layer(bundle: encoder.Bundle) -> encoder.Bundle:
-    """Return a bundle of the base model as it is that gives what the rivals give: the mean of the last layer."""
-    last = max(bundle.pooling.layers)
-    width = bundle.bits // len(bundle.pooling.layers)
-    plain = dataclasses.replace(bundle, name="last-layer", adapter=None, training={}, pooling=Pooling((last,)))
-    return dataclasses.replace(plain, bits=width, thresholds=np.zeros(width, np.float32))
+    """Return a bundle of the unchanged base model whose features are the rivals': the mean of the last layer."""
+    width = hidden_size(bundle.find_base().config())
+    return dataclasses.replace(
+        bundle,
+        name="last-layer",
+        pooling=Pooling((max(bundle.pooling.layers),)),
+        bits=width,
+        thresholds=np.zeros(width, np.float32),
+        projection=None,  # that of the whole bundle has blocks for all its layers
+        calibration={},
+        adapter=None,
+        training={},
+    )
 
 
 def _note(ours: encoder.Encoder) -> str:

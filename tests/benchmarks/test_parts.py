@@ -14,6 +14,7 @@ from benchmarks import (
     agreement,
     child,
     corpus,
+    encode,
     heads_cost,
     kernel,
     label,
@@ -99,6 +100,12 @@ def test_labels_agree_where_codes_are_the_same(task):
     same = agreement.same_labels(head, codes, other)
     assert same[1:].all()
     assert not same[0]
+
+
+def test_last_layer_of_the_default_bundle_is_the_bundle_of_the_bare_model():
+    default = encoder.describe("default")
+    bare = encoder.describe(str(default.find_base().folder))
+    assert encode._last_layer(default).fingerprint == bare.fingerprint
 
 
 def test_many_heads_are_copies_under_other_names():
