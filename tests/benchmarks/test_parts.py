@@ -21,9 +21,11 @@ from benchmarks import (
     make_corpus,
     random_store,
     read,
+    rivals_beam,
     rivals_onnx,
     roofline,
 )
+from benchmarks.rivals import Task
 from pipelines import annotate
 from tests.conftest import optional, random_texts
 from transforms.match import match_shards
@@ -106,6 +108,15 @@ def test_last_layer_of_the_default_bundle_is_the_bundle_of_the_bare_model():
     default = encoder.describe("default")
     bare = encoder.describe(str(default.find_base().folder))
     assert encode._last_layer(default).fingerprint == bare.fingerprint
+
+
+def test_beams_run_inference_gives_the_encoders_vectors(tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setattr(rivals_beam, "BATCH_SIZES", (4,))
+    texts = random_texts(20, seed=5)
+    ours = encoder.load(str(tiny_base), "cpu", "float32")
+    rival = rivals_beam.run_inference_best(Task(str(tiny_base), ours.bundle.max_tokens, texts[:4], tmp_path, {}))
+    atol = 0.05 if "bfloat16" in rival.note else 1e-5
+    np.testing.assert_allclose(rival.encode(texts), ours.features(texts), atol=atol)
 
 
 def test_many_heads_are_copies_under_other_names():
