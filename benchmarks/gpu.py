@@ -99,8 +99,9 @@ def main(argv: list[str] | None = None) -> int:
                 file.write(line + "\n")
         differing = report.figures["bits_differing_from_float32"]
         if differing > MAX_DIFFERING_SHARE:
+            limit = f"rounding explains at most {MAX_DIFFERING_SHARE:.0%}"
             print(
-                f"{name}: {differing:.2%} of the bits differ from float32, rounding explains {MAX_DIFFERING_SHARE:.0%}: a kernel is wrong",
+                f"{name} failed: {differing:.2%} of the bits differ from float32, {limit}: a kernel is wrong",
                 file=sys.stderr,
             )
             failed = 1

@@ -31,9 +31,8 @@ def main() -> Summary:
     print()
     print(table(read_texts(), read_labels(store)))
     print(f"\nthe store: {store}")
-    print(
-        f"run the demo again: finished work is not repeated; or read the labels: pandas.read_parquet('{store}/labels/task=topic')"
-    )
+    print("run the demo again: it does not repeat finished work")
+    print(f"read labels with pandas: pandas.read_parquet('{store}/labels/task=topic')")
     return summary
 
 
