@@ -1,1 +1,1 @@
-"""Measure what the README says, side by side with what a user would take instead."""
+"""Benchmarks of encode-once beside the alternatives that a user has, for the figures of the README and the docs."""

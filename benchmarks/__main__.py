@@ -1,4 +1,4 @@
-"""Measure encode-once side by side with what a user would take instead.
+"""Measure encode-once beside the alternatives that a user has.
 
     python -m benchmarks.make_corpus --data DATA --output /tmp/corpus --share 0.05
     python -m benchmarks all --corpus /tmp/corpus --work /tmp/bench
@@ -29,19 +29,19 @@ from pipelines.parser import Parser, add_fields, values_of
 # name: (module, what it measures); in the order of `all`
 PARTS = {
     "startup": ("startup", "shell to exit of short commands, shell to the first committed block"),
-    "read": ("read", "rows/s of every format, beside pyarrow's bare readers"),
-    "label": ("label", "the heads' kernel on one core, and the whole label job on two sizes of store"),
+    "read": ("read", "rows/s of every format, beside pyarrow's readers alone"),
+    "label": ("label", "the kernel of the heads on one core, and the whole label job on stores of two sizes"),
     "encode": ("encode", "documents/s beside sentence-transformers, transformers, Beam, ONNX Runtime; matrix rate"),
-    "heads": ("heads_cost", "the cost of 1 to 16 heads beside as many models"),
+    "heads": ("heads_cost", "the cost of 1 to 16 heads, beside a model for each task"),
     "overhead": ("overhead", "annotate as a whole beside the encoder alone"),
     "memory": ("memory", "peak memory of the corpus beside a quarter of it"),
     "repeat": ("repeat", "a run with nothing to do, and one new head"),
-    "kills": ("kills", "SIGKILLs and resumes, compared with an undisturbed run"),
+    "kills": ("kills", "kills (SIGKILL) and resumes, compared with an undisturbed run"),
 }
 
 
 def main() -> int:
-    """Run the parts asked for and return the exit code."""
+    """Run the requested parts and return the exit code."""
     try:
         options, settings = parse(sys.argv[1:])
     except OptionError as error:
@@ -61,7 +61,7 @@ def main() -> int:
         started = time.monotonic()
         try:
             report = importlib.import_module(f"benchmarks.{PARTS[part][0]}").run(settings)
-        except Exception:  # the other parts are worth having
+        except Exception:  # the other parts still run
             traceback.print_exc()
             failed.append(part)
             continue
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
     """Parse the arguments: which parts, and their settings.
 
     Raises:
-        OptionError: names the first option whose value is not valid, and what is.
+        OptionError: a value is not valid; the message names its option and the valid values.
     """
     parser = Parser(
         "python -m benchmarks",
@@ -85,7 +85,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
         ("python -m benchmarks encode --corpus /tmp/corpus --work /tmp/bench --rounds 5",),
         "; ".join(f"{name}: {about}" for name, (_, about) in PARTS.items()),
     )
-    parser.add_argument("parts", nargs="+", choices=("all", *PARTS), metavar="PART", help="all, or some of those below")
+    parser.add_argument(
+        "parts", nargs="+", choices=("all", *PARTS), metavar="PART", help="all, or some of the parts below"
+    )
     sizes = [field.name for field in dataclasses.fields(Settings) if field.name not in ("corpus", "work")]
     add_fields(parser, Settings, "corpus", "work")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to which the JSON lines are appended")
@@ -109,7 +111,7 @@ def _add_line(output: Path | None, line: str) -> None:
 
 
 def _quieten() -> None:
-    """Keep the libraries' own remarks out of the tables."""
+    """Silence the log messages and progress bars of libraries, which would interrupt the tables."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     from transformers.utils import logging as transformers_logging

@@ -1,4 +1,4 @@
-"""Measure what a precision costs: bits that differ from float32, documents whose labels stay the same."""
+"""Measure how a precision changes the output: bits that differ from float32, documents whose labels stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heads.calibrate import SingleLabels
 
 
 def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
-    """Encode texts in every precision and label them by the bundled heads, beside float32."""
+    """Encode texts in every precision, label them with the bundled heads, and compare the results with float32."""
     loaded = [heads.load(name) for name in heads.bundled()]
     reference = in_thread(lambda: _codes(texts, "float32"))
     rows: list[tuple[str, ...]] = []
@@ -24,7 +24,7 @@ def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
     for precision in (p for p in get_args(Precision) if p not in ("auto", "float32")):
         try:
             bits = in_thread(functools.partial(_codes, texts, precision))
-        except Exception as error:  # a precision this machine cannot have
+        except Exception as error:  # this machine does not support the precision
             figures[precision] = {"absent": reason(error)}
             rows.append((precision, "-", "-", "-", f"absent: {reason(error)}"))
             continue
@@ -38,18 +38,18 @@ def agreement(texts: list[str]) -> tuple[Table, dict[str, Any]]:
             "same_labels_by_head": {task: round(share, 4) for task, share in same.items()},
         }
         rows.append((precision, f"{differing:.2%}", f"{mean:.2%}", f"{same[worst]:.2%}", worst))
-    title = f"Beside float32, on {len(texts)} documents and {len(loaded)} heads"
+    title = f"Compared with float32, on {len(texts)} documents and {len(loaded)} heads"
     return Table(title, ("precision", "bits that differ", "same labels", "worst head", ""), rows), figures
 
 
 def same_labels(head: heads.Head, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Say for every row whether a head gives two codes the same labels, all of them: (n,) bool."""
+    """Return for every row whether a head gives two codes exactly the same labels, (n,) bool."""
     if head.kind == "multi":
-        given_a, given_b = (head.score(bits) >= head.thresholds for bits in (a, b))
-        return (given_a == given_b).all(axis=1)
+        above_a, above_b = (head.score(bits) >= head.thresholds for bits in (a, b))
+        return (above_a == above_b).all(axis=1)
     labels_a, labels_b = head.predict(a), head.predict(b)
     if not (isinstance(labels_a, SingleLabels) and isinstance(labels_b, SingleLabels)):
-        raise ValueError(f"head {head.task} is a regression: it gives numbers, not labels")
+        raise ValueError(f"head {head.task} is a regression head: it predicts numbers, not labels")
     return labels_a.label_index == labels_b.label_index
 
 

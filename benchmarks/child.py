@@ -1,4 +1,4 @@
-"""Run programs as a shell does, and measure them from outside."""
+"""Run programs as a shell does, and measure their wall time and peak memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAM = [sys.executable, "-m", "encode_once"]
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """Say how a program ended: wall seconds shell to exit, peak resident MB, what it printed."""
+    """The result of a program: wall seconds from its start to its exit, peak resident MB, and its output."""
 
     seconds: float
     peak_mb: float
@@ -23,10 +23,10 @@ class Ended:
 
 
 class ChildError(RuntimeError):
-    """Say that a program failed, and what it printed."""
+    """A program failed; the message holds its output."""
 
 
-# A process inherits the peak memory of the one that started it. So a bare Python starts the program, and measures it.
+# A process inherits the peak memory of its parent. So a small Python process starts the program and measures it.
 _LAUNCHER = """
 import json, os, sys, time
 started = time.monotonic()
@@ -40,10 +40,10 @@ with open(sys.argv[1], "w") as file:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> Ended:
-    """Run a command to its end.
+    """Run a command and wait until it exits.
 
     Raises:
-        ChildError: it ended with another code than 0.
+        ChildError: the command could not be started, or its exit code is not 0.
     """
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder, "measured.json")
@@ -60,11 +60,11 @@ def run(command: list[str], environment: dict[str, str] | None = None) -> Ended:
 
 def annotate(corpus: Path, store: Path, *more: str) -> list[str]:
     """Return the command that annotates a corpus with the bundled encoder and heads."""
-    where = ["--input", f"{corpus}/*", "--store", str(store), "--id_field", "id", "--no_progress"]
-    return [*PROGRAM, "annotate", *where, *more]
+    options = ["--input", f"{corpus}/*", "--store", str(store), "--id_field", "id", "--no_progress"]
+    return [*PROGRAM, "annotate", *options, *more]
 
 
 def last_summary(store: Path) -> dict:
-    """Return the summary in the record of a store's last run."""
+    """Return the summary of a store's last run, from its `run.json`."""
     record = max((store / "runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     return json.loads(record.read_text(encoding="utf-8"))["summary"]

@@ -1,6 +1,6 @@
-"""Time contenders side by side: interleaved rounds, medians, ratios of the same round, a header, a table, one JSON line.
+"""Time contenders in interleaved rounds; report medians, ratios within each round, a table and one JSON line.
 
-Knows nothing of encoders, heads or stores.
+Does not depend on encoders, heads or stores.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Name one side of a comparison and what it does in one round.
+    """One side of a comparison: its name and what it does in one round.
 
     Attributes:
-        name: what the table calls it.
-        run: does the whole work once.
-        warm_up: does a little of it, so that what happens once is not timed; None where nothing does.
+        name: its name in the table.
+        run: does the work of one round.
+        warm_up: does a small part of it, so that one-time initialisation is not timed; None if there is none.
         note: its settings, for the table.
     """
 
@@ -35,7 +35,7 @@ class Contender:
 
 @dataclasses.dataclass
 class Table:
-    """Hold rows for people; every cell is already text."""
+    """A table for people; every cell is text."""
 
     title: str
     columns: Sequence[str]
@@ -43,7 +43,7 @@ class Table:
 
     @classmethod
     def of(cls, title: str, figures: dict[str, Any]) -> Table:
-        """Lay figures out by name, one a row."""
+        """Return a table with one row per figure: its name and value."""
         return cls(title, ("figure", ""), [(name, str(value)) for name, value in figures.items()])
 
     def __str__(self) -> str:
@@ -61,14 +61,14 @@ class Table:
 
 @dataclasses.dataclass
 class Report:
-    """Hold what one benchmark found: tables for people, figures for programs."""
+    """The result of one benchmark: tables for people, figures for programs."""
 
     benchmark: str
     tables: list[Table]
     figures: dict[str, Any]
 
     def print(self) -> str:
-        """Print the tables, then one JSON line; returns that line."""
+        """Print the tables, then one JSON line; return that line."""
         line = json.dumps({"benchmark": self.benchmark, **self.figures}, ensure_ascii=False)
         print(*self.tables, line, sep="\n\n", end="\n\n", flush=True)
         return line
@@ -76,22 +76,22 @@ class Report:
 
 @dataclasses.dataclass
 class Timing:
-    """Hold the seconds of every contender by round, and why others have none."""
+    """Seconds of every contender by round; for contenders that failed, the reason (`absent`)."""
 
     seconds: dict[str, list[float]]
     absent: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def per_second(self, name: str, work: float) -> float:
-        """Return the median rate of a contender that does `work` documents (or rows, …) a round."""
+        """Return the median rate of a contender whose round does `work` documents (or rows, …)."""
         return work / statistics.median(self.seconds[name])
 
     def ratios(self, name: str, against: str) -> list[float]:
-        """Return how many times as fast `name` was as `against`, round by round."""
+        """Return for every round how many times as fast as `against` `name` was."""
         return [theirs / ours for ours, theirs in zip(self.seconds[name], self.seconds[against])]
 
     def figures(self, ours: str, work: float) -> dict[str, Any]:
-        """Return a JSON object: for every contender its rate and how many times as fast `ours` was."""
+        """Return for every contender its rate and how many times as fast `ours` was, as a JSON object."""
         figures: dict[str, Any] = {}
         for name in self.seconds:
             ratios = self.ratios(ours, name)
@@ -103,7 +103,7 @@ class Timing:
         return figures | {name: {"absent": reason} for name, reason in self.absent.items()}
 
     def table(self, title: str, ours: str, work: float, unit: str = "documents") -> Table:
-        """Lay the comparison out: ratios first, the slowest rival last, what is absent at the end with its reason."""
+        """Return the comparison as a table: ratios first, fastest contender on top, absent ones at the end with the reason."""
         rows = []
         for name in sorted(self.seconds, key=lambda name: -self.per_second(name, work)):
             ratios = self.ratios(ours, name)
@@ -115,9 +115,9 @@ class Timing:
 
 
 def in_thread(function: Callable[[], Any]) -> Any:
-    """Call in a thread of its own, as a Beam worker does.
+    """Call a function in a new thread, as a Beam worker does, and return its result.
 
-    A main thread that has once computed keeps OpenMP threads; beside them every other thread's are throttled, by 4 to 8 %.
+    A main thread that has computed keeps its OpenMP threads. They slow down those of all other threads by 4 to 8 %.
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
@@ -128,7 +128,7 @@ def time_in_thread(
     clock: Callable[[], float] = time.perf_counter,
     thread: ThreadPoolExecutor | None = None,
 ) -> float:
-    """Return the seconds a call takes, in a fresh thread if none is given."""
+    """Return the seconds that a call takes, in a new thread if none is given."""
 
     def timed() -> float:
         started = clock()
@@ -144,74 +144,76 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     own_threads: bool = False,
 ) -> Timing:
-    """Time every contender once a round, each round starting with the next one, so that drift hits all alike.
+    """Time every contender once per round. Each round starts with the next contender, so that drift affects all equally.
 
-    A contender that throws is left out from there on, with its error as the reason.
+    A contender that raises an error is absent from then on, with the error as the reason.
 
     Args:
-        own_threads: each contender keeps a thread of its own. On a GPU plans of kernels belong to a thread, and would be made
-            again in every round; on a processor idle OpenMP threads slow the others, so there every call has a new one.
+        own_threads: each contender keeps its own thread. On a GPU kernel plans belong to a thread, and a new thread would
+            make them again in every round. On a processor idle OpenMP threads slow down the others, so every call gets a
+            new thread.
     """
     threads = {contender.name: ThreadPoolExecutor(1) for contender in contenders} if own_threads else {}
     timing = Timing({c.name: [] for c in contenders}, notes={c.name: c.note for c in contenders})
-    left = list(contenders)
+    remaining = list(contenders)
 
     def attempt(contender: Contender, function: Callable[[], Any]) -> None:
         try:
             seconds = time_in_thread(function, clock, threads.get(contender.name))
-        except Exception as error:  # whatever a rival throws, the others are measured
+        except Exception as error:  # if one rival fails, the others are still measured
             timing.seconds.pop(contender.name, None)
             timing.absent[contender.name] = reason(error)
-            left.remove(contender)
+            remaining.remove(contender)
             return
         if function is contender.run:
             timing.seconds[contender.name].append(seconds)
 
-    for contender in list(left):
+    for contender in list(remaining):
         if contender.warm_up is not None:
             attempt(contender, contender.warm_up)
     for round_ in range(rounds):
-        say(f"round {round_ + 1} of {rounds}: {len(left)} contenders")
-        first = round_ % max(1, len(left))
-        for contender in [*left[first:], *left[:first]]:
+        show_progress(f"round {round_ + 1} of {rounds}: {len(remaining)} contenders")
+        first = round_ % max(1, len(remaining))
+        for contender in [*remaining[first:], *remaining[:first]]:
             attempt(contender, contender.run)
     for thread in threads.values():
         thread.shutdown()
     return timing
 
 
-def say(message: str) -> None:
-    """Print what is being done on standard error."""
+def show_progress(message: str) -> None:
+    """Print a message on standard error."""
     print(f"  … {message}", file=sys.stderr, flush=True)
 
 
 def reason(error: BaseException) -> str:
-    """Return an error in one line."""
+    """Return an error's type and message in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def best_setting(settings: Sequence[Any], run: Callable[[Any], Any], thread: ThreadPoolExecutor | None = None) -> Any:
-    """Return the setting with which `run` is the fastest: the best of two tries each, in turn.
+    """Return the setting with which `run` is fastest, by the better of two interleaved tries each.
 
-    One with which it throws is not; if all do, the last error is raised. With a `thread` all tries are in that one.
+    A setting with which `run` raises an error is left out; if all do, the last error is raised. With `thread` given, all
+    tries run in it.
     """
     seconds = {setting: float("inf") for setting in settings}
-    failed = None
+    last_error = None
     for _ in range(2):
         for setting in settings:
             try:
-                taken = time_in_thread(functools.partial(run, setting), thread=thread)
-            except Exception as error:  # too large a batch, for one
-                failed = error
+                elapsed = time_in_thread(functools.partial(run, setting), thread=thread)
+            except Exception as error:  # a batch that is too large, for example
+                last_error = error
                 continue
-            seconds[setting] = min(seconds[setting], taken)
-    if failed is not None and min(seconds.values()) == float("inf"):
-        raise failed
+            seconds[setting] = min(seconds[setting], elapsed)
+    if last_error is not None and min(seconds.values()) == float("inf"):
+        raise last_error
     return min(seconds, key=lambda setting: seconds[setting])
 
 
 def median_seconds(function: Callable[[], Any], rounds: int) -> float:
-    """Return the median seconds of a call, each in a fresh thread, after one call that warms up."""
+    """Return the median seconds of a call, each in a new thread, after one call to warm up."""
     in_thread(function)
     return statistics.median(time_in_thread(function) for _ in range(rounds))

@@ -1,4 +1,4 @@
-"""Compare the cost of 1, 2, 4, … labels a document: one encoder and so many heads, or as many models of the same size."""
+"""Compare the cost of 1, 2, 4, … tasks: one encoder with a head per task, or one model of the same size per task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(settings: Settings) -> Report:
     used = many_heads(settings.max_heads)
 
     contenders = [Contender(ENCODING, lambda: ours.encode(texts), lambda: ours.encode(texts[:64]))]
-    # A few documents take a head microseconds: it labels the same codes over and over.
+    # A head labels a few documents in microseconds, so it labels the same codes repeatedly.
     repeats = max(1, settings.kernel_rows // len(codes))
     for head in used:
         repeated = np.tile(codes, (repeats, 1))
@@ -47,7 +47,7 @@ def run(settings: Settings) -> Report:
     labelling = [[s / repeats for s in timing.seconds[head.task]] for head in used]
     rows, costs = [], []
     for count in counts(settings.max_heads):
-        # Sums within a round: what is compared ran side by side.
+        # Sum within a round: the compared parts ran close together in time.
         one = [sum(parts) for parts in zip(timing.seconds[ENCODING], *labelling[:count])]
         later = [sum(parts) for parts in zip(*labelling[:count])]
         separate = [sum(parts) for parts in zip(*(timing.seconds[name] for name in names[:count]))]
@@ -86,7 +86,7 @@ def many_heads(count: int) -> list[heads.Head]:
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """Hold what runs each separate model over texts, and the setting they run at."""
+    """Separate models: a function for each that classifies texts, and a note on their settings."""
 
     passes: list[Any]
     note: str
@@ -95,15 +95,15 @@ class Models:
 def separate_models(task: Task, count: int) -> Models:
     """Load the base model `count` times with a classification head, and search the best batch size and precision.
 
-    Their labels mean nothing, as nobody fine-tuned them: their cost is that of models somebody did.
+    They are not fine-tuned, so their labels mean nothing; their cost is the same as that of fine-tuned models.
     """
     from transformers import AutoModelForSequenceClassification
 
     tokenize = tokenizer(task)
 
     def load(dtype: str) -> torch.nn.Module:
-        more = {"num_labels": CLASSES, "dtype": getattr(torch, dtype), "use_safetensors": True}
-        return AutoModelForSequenceClassification.from_pretrained(task.base, **more).eval()
+        options = {"num_labels": CLASSES, "dtype": getattr(torch, dtype), "use_safetensors": True}
+        return AutoModelForSequenceClassification.from_pretrained(task.base, **options).eval()
 
     @torch.inference_mode()
     def classify(model: torch.nn.Module, texts: list[str], batch_tokens: int) -> np.ndarray:
@@ -113,16 +113,16 @@ def separate_models(task: Task, count: int) -> Models:
             labels[rows] = logits.argmax(1).numpy()
         return labels
 
-    tried = {dtype: load(dtype) for dtype in precisions()}
-    settings = list(itertools.product(tried, BATCH_TOKENS))
-    dtype, batch_tokens = best_setting(settings, lambda setting: classify(tried[setting[0]], task.tune, setting[1]))
+    models = {dtype: load(dtype) for dtype in precisions()}
+    settings = list(itertools.product(models, BATCH_TOKENS))
+    dtype, batch_tokens = best_setting(settings, lambda setting: classify(models[setting[0]], task.tune, setting[1]))
     loaded = [load(dtype) for _ in range(count)]
     passes = [lambda texts, model=model: classify(model, texts, batch_tokens) for model in loaded]
-    return Models(passes, f"{dtype}, sorted by length, {batch_tokens} tokens a batch, best of several")
+    return Models(passes, f"{dtype}, sorted by length, {batch_tokens} tokens per batch, best of several")
 
 
 def draw(costs: list[dict[str, Any]], path: Path) -> str:
-    """Draw the cost against the number of tasks as an SVG; returns its path, or why there is none."""
+    """Plot the cost against the number of tasks as SVG; return its path, or the reason why there is no plot."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -131,13 +131,13 @@ def draw(costs: list[dict[str, Any]], path: Path) -> str:
     axes = figure.subplots()
     tasks = [cost["tasks"] for cost in costs]
     lines = (
-        ("models_seconds_per_million", "a model each", "tab:red", "s"),
-        ("ours_seconds_per_million", "one encoder, a head each", "tab:blue", "o"),
-        ("labels_alone_seconds_per_million", "heads over stored codes", "tab:green", "^"),
+        ("models_seconds_per_million", "one model per task", "tab:red", "s"),
+        ("ours_seconds_per_million", "one encoder, one head per task", "tab:blue", "o"),
+        ("labels_alone_seconds_per_million", "heads on stored codes", "tab:green", "^"),
     )
     for key, label, colour, marker in lines:
         axes.plot(tasks, [cost[key] for cost in costs], label=label, color=colour, marker=marker)
-    axes.set(xscale="log", yscale="log", xlabel="labels a document", ylabel="seconds per million documents")
+    axes.set(xscale="log", yscale="log", xlabel="tasks", ylabel="seconds per million documents")
     axes.set_xticks(tasks, [str(count) for count in tasks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)

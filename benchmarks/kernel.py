@@ -1,4 +1,4 @@
-"""Score packed codes by heads on one core, beside NumPy and scikit-learn. Run as a program of its own: see `label`."""
+"""Time how heads score packed codes on one core, beside NumPy and scikit-learn. `label` runs this as its own program."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch  # the kernel takes its faster way where torch is imported, as it is wherever documents are labelled in bulk
+import torch  # the kernel is faster where torch is imported, as it is in the pipelines
 
 import heads
 from benchmarks.harness import Contender, interleave, reason
 
 SHAPES = ((1024, 2), (1024, 30), (1024, 100), (1152, 6), (1152, 30))  # bits, classes
-NUMPY_CHUNK_ROWS = 1024  # unpacked, these stay in the cache: a whole block at once is slower
+NUMPY_CHUNK_ROWS = 1024  # their unpacked bits fit into the cache; a whole block is slower
 
 
 def random_head(bits: int, classes: int, seed: int = 0) -> heads.Head:
-    """Make a head of random weights."""
+    """Return a head with random weights."""
     rng = np.random.default_rng(seed)
     return heads.Head(
         task=f"random_{classes}",
@@ -32,9 +32,10 @@ def random_head(bits: int, classes: int, seed: int = 0) -> heads.Head:
 
 
 def numpy_logits(head: heads.Head) -> Callable[[np.ndarray], np.ndarray]:
-    """Score by `numpy.unpackbits` and one float32 product a chunk: codes in, (n, classes) float32 out, as `Head.logits`.
+    """Return a function like `Head.logits` that uses `numpy.unpackbits` and a float32 product per chunk of rows.
 
-    That a bit stands for -1 or +1 is in the weights and the bias, so the bits are used as the zeros and ones they are.
+    Codes (n, bits // 8) uint8 in, logits (n, classes) float32 out. A bit means -1 or +1; the weights and the bias are
+    changed so that they apply to bits of 0 and 1.
     """
     weights = (head.weights * head.scale[:, None]).T.astype(np.float32)
     doubled, bias = np.ascontiguousarray(2 * weights), head.bias - weights.sum(axis=0)
@@ -51,30 +52,30 @@ def numpy_logits(head: heads.Head) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def scikit_learn(head: heads.Head) -> Any:
-    """Make scikit-learn's LogisticRegression of a head's weights, for zeros and ones."""
+    """Return scikit-learn's LogisticRegression with a head's weights, for bits of 0 and 1."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression()
     weights = head.weights * head.scale[:, None].astype(np.float64)
     model.classes_ = np.array(head.labels)
     model.coef_, model.intercept_ = 2 * weights, head.bias - weights.sum(1)
-    if len(head.labels) == 2:  # there it has one row for two classes
+    if len(head.labels) == 2:  # it has one row for two classes
         model.coef_, model.intercept_ = model.coef_[1:] - model.coef_[:1], model.intercept_[1:] - model.intercept_[:1]
     return model
 
 
 def measure(head: heads.Head, rows: int, rounds: int) -> dict[str, Any]:
-    """Time logits and labels of `rows` random codes; every contender's figures."""
+    """Time logits and labels of `rows` random codes and return the figures of every contender."""
     codes = np.random.default_rng(1).integers(0, 256, (rows, head.bits // 8), np.uint8)
-    chunks = [codes[start : start + 4096] for start in range(0, rows, 4096)]  # blocks, as `label` has them
-    logits = interleave(
+    chunks = [codes[start : start + 4096] for start in range(0, rows, 4096)]  # blocks of the size that `label` reads
+    logit_timing = interleave(
         [
             _contender("ours", head.logits, chunks),
             _contender("NumPy unpackbits + product", numpy_logits(head), chunks),
         ],
         rounds,
     )
-    labels = [_contender("ours", head.predict, chunks)]
+    contenders = [_contender("ours", head.predict, chunks)]
     try:
         model = scikit_learn(head)
     except ImportError as error:
@@ -82,16 +83,16 @@ def measure(head: heads.Head, rows: int, rounds: int) -> dict[str, Any]:
     else:
         absent = {}
         predict = lambda part: model.predict(np.unpackbits(part, axis=1))  # noqa: E731
-        labels.append(_contender("scikit-learn predict", predict, chunks))
-    timed = interleave(labels, rounds)
-    timed.absent |= absent
+        contenders.append(_contender("scikit-learn predict", predict, chunks))
+    label_timing = interleave(contenders, rounds)
+    label_timing.absent |= absent
     return {
         "head": head.task,
         "kind": head.kind,
         "bits": head.bits,
         "classes": len(head.weights),
-        "logits": logits.figures("ours", rows),
-        "labels": timed.figures("ours", rows),
+        "logits": logit_timing.figures("ours", rows),
+        "labels": label_timing.figures("ours", rows),
     }
 
 

@@ -1,4 +1,4 @@
-"""Kill a run at random moments, resume it, and compare the store with an undisturbed run's, file by file."""
+"""Kill a run at random times, resume it, and compare every file of its store with that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from benchmarks.settings import Settings
 from transforms.layout import FileName, PartName
 
 SMALL_BLOCKS = ("--block_rows", "32", "--file_bytes", "40000", "--part_seconds", "0")
-LONGEST_PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 1.0
 
 
 def run(settings: Settings) -> Report:
     folder = corpus.write_jsonl(corpus.sample(settings.corpus, settings.kill_documents), settings.work / "kill-corpus")
-    quiet, killed = settings.work / "kill-quiet", settings.work / "kill-store"
-    for store in (quiet, killed):
+    undisturbed, killed = settings.work / "kill-quiet", settings.work / "kill-store"
+    for store in (undisturbed, killed):
         shutil.rmtree(store, ignore_errors=True)
-    child.run(child.annotate(folder, quiet, *SMALL_BLOCKS))
-    wanted = contents(quiet)
+    child.run(child.annotate(folder, undisturbed, *SMALL_BLOCKS))
+    expected = contents(undisturbed)
     rng = random.Random(0)
     rows = [0]
-    # Together the runs must not finish before the last kill: each may commit its share of the rows, or fewer.
-    share = max(1, count_rows(quiet) // (settings.kills + 1))
+    # The corpus must not be finished before the last kill, so each run waits for at most this many new rows.
+    share = max(1, count_rows(undisturbed) // (settings.kills + 1))
     for _ in range(settings.kills):
         process = subprocess.Popen(
             child.annotate(folder, killed, *SMALL_BLOCKS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        # Some die while they start, some in the middle of a block.
-        goal, pause = rows[-1] + rng.randint(0, share), rng.uniform(0, LONGEST_PAUSE_SECONDS)
+        # Some kills hit a process that still starts, others one in the middle of a block.
+        goal, pause = rows[-1] + rng.randint(0, share), rng.uniform(0, MAX_PAUSE_SECONDS)
         while process.poll() is None and count_rows(killed) < goal:
             time.sleep(0.01)
         time.sleep(pause)
@@ -43,22 +43,22 @@ def run(settings: Settings) -> Report:
         rows.append(count_rows(killed))
     child.run(child.annotate(folder, killed, *SMALL_BLOCKS))
     figures = {
-        "identical": wanted == contents(killed),
+        "identical": expected == contents(killed),
         "kills": settings.kills,
-        "files": len(wanted),
+        "files": len(expected),
         "rows_after_each_kill": rows[1:],
     }
-    return Report("kills", [Table.of("Killed and resumed, beside an undisturbed run", figures)], figures)
+    return Report("kills", [Table.of("Killed and resumed, compared with an undisturbed run", figures)], figures)
 
 
 def count_rows(store: Path) -> int:
-    """Count the rows whose codes are committed, in files and in parts of files."""
+    """Return the number of rows whose codes are committed, in files and in parts of files."""
     files = [FileName.parsed(path.name) for path in (store / "codes").rglob("*.parquet")]
     parts = [PartName.parse(path.name) for path in (store / "parts").rglob("*.parquet")]
     return sum(name.rows_read for name in files) + sum(part.rows + part.rejects for part in parts if part is not None)
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    """Return codes and labels of a store by path."""
+    """Return the content of the files of codes and labels of a store, by path."""
     paths = [path for folder in ("codes", "labels") for path in (store / folder).rglob("*") if path.is_file()]
     return {str(path.relative_to(store)): path.read_bytes() for path in paths}

@@ -1,4 +1,4 @@
-"""Label codes: the kernel on one core beside what a user would write, and the whole job on stores of two sizes."""
+"""Measure labelling: the kernel on one core beside other libraries, and the whole job on stores of two sizes."""
 
 from __future__ import annotations
 
@@ -28,32 +28,35 @@ def run(settings: Settings) -> Report:
 
 
 def kernel(settings: Settings) -> list[dict[str, Any]]:
-    """Run `benchmarks.kernel` in a process that has one thread from its start, on one core where that can be asked for."""
+    """Run `benchmarks.kernel` in a process with one thread, on one core where the system supports it; return its figures."""
     command = [sys.executable, "-m", "benchmarks.kernel", str(settings.kernel_rows), str(settings.rounds)]
-    pinned = hasattr(os, "sched_setaffinity")
-    before = os.sched_getaffinity(0) if pinned else set()
+    can_pin = hasattr(os, "sched_setaffinity")
+    cores = os.sched_getaffinity(0) if can_pin else set()
     try:
-        if pinned:
-            os.sched_setaffinity(0, {max(before)})  # a child inherits it
+        if can_pin:
+            os.sched_setaffinity(0, {max(cores)})  # the child inherits it
         printed = child.run(command, ONE_THREAD).printed
     finally:
-        if pinned:
-            os.sched_setaffinity(0, before)
+        if can_pin:
+            os.sched_setaffinity(0, cores)
     return json.loads(printed.splitlines()[-1])
 
 
 def job(settings: Settings) -> dict[str, Any]:
-    """Run `encode-once label` with the bundled heads over random stores, each round both sizes, labels removed before."""
+    """Run `encode-once label` with the bundled heads on random stores of both sizes, interleaved; return the figures.
+
+    The labels are removed before every run.
+    """
     bundle = encoder.describe("default")
     stores = {n: random_store.write(settings.work / f"random-{n}", n, bundle) for n in settings.label_documents}
     seconds: dict[int, list[float]] = {n: [] for n in stores}
-    shell: dict[int, list[float]] = {n: [] for n in stores}
+    shell_seconds: dict[int, list[float]] = {n: [] for n in stores}
     peaks: dict[int, list[float]] = {n: [] for n in stores}
     for _ in range(settings.rounds):
         for documents, store in stores.items():
             ended, graph_seconds = label_once(store, documents)
             seconds[documents].append(graph_seconds)
-            shell[documents].append(ended.seconds)
+            shell_seconds[documents].append(ended.seconds)
             peaks[documents].append(ended.peak_mb)
     for store in stores.values():
         shutil.rmtree(store)
@@ -62,7 +65,7 @@ def job(settings: Settings) -> dict[str, Any]:
         str(n): {
             "documents_per_second": round(n / statistics.median(seconds[n])),
             "graph_seconds": [round(s, 2) for s in seconds[n]],
-            "shell_documents_per_second": round(n / statistics.median(shell[n])),
+            "shell_documents_per_second": round(n / statistics.median(shell_seconds[n])),
             "peak_mb": round(max(peaks[n])),
         }
         for n in stores
@@ -72,13 +75,15 @@ def job(settings: Settings) -> dict[str, Any]:
 
 
 def label_once(store: Path, documents: int) -> tuple[child.Ended, float]:
-    """Label a store from nothing in a process of its own: how it ended, and the seconds of the graph alone."""
+    """Label a store without labels in a new process; return its result, and the seconds of the graph alone."""
     shutil.rmtree(store / "labels", ignore_errors=True)
     ended = child.run([*child.PROGRAM, "label", "--store", str(store), "--no_progress"])
     summary = child.last_summary(store)
     labelled = summary["labelled"]
     if set(labelled.values()) != {documents} or len(labelled) != len(heads.bundled()):
-        raise child.ChildError(f"label labelled {labelled}, not {documents} documents by every bundled head")
+        raise child.ChildError(
+            f"label labelled {labelled}, expected {documents} documents for each of the bundled heads"
+        )
     return ended, summary["seconds"]
 
 
@@ -93,7 +98,7 @@ def _kernel_tables(kernels: list[dict[str, Any]]) -> list[Table]:
                 cells = ("-", f"{ours:,.0f}", "-", f"absent: {theirs['absent']}")
             rows.append((*cells[:3], str(entry["bits"]), str(entry["classes"]), entry["head"], cells[3]))
         columns = ("ours ×", "ours, documents/s", "theirs", "bits", "classes", "head", "")
-        tables.append(Table(f"One core, {output}: beside {rival}", columns, rows))
+        tables.append(Table(f"One core, {output}: compared with {rival}", columns, rows))
     return tables
 
 
@@ -107,5 +112,5 @@ def _job_table(jobs: dict[str, Any]) -> Table:
         )
         for n, size in jobs["sizes"].items()
     ]
-    title = f"The whole label job, {jobs['heads']} heads; peak memory {jobs['peak_ratio_large_to_small']:.2f} × at the larger"
+    title = f"The whole label job, {jobs['heads']} heads; peak memory {jobs['peak_ratio_large_to_small']:.2f} × on the larger"
     return Table(title, ("documents", "documents/s", "shell to shell", "peak MB"), rows)

@@ -1,4 +1,4 @@
-"""Say on what machine and with which packages a benchmark ran."""
+"""Describe the machine and the packages with which a benchmark ran."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SIMD = ("avx2", "avx512_f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16
 
 
 def describe() -> dict[str, Any]:
-    """Return the processor's name, usable cores, what it multiplies natively, threads, and versions of packages."""
+    """Return the processor, its usable cores and SIMD features, threads, GPUs, and versions of packages."""
     import torch
 
-    known = capabilities()
+    features = capabilities()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": processor_name(),
         "cores": usable,
         "load_before": round(os.getloadavg()[0], 2),
-        "simd": [name for name in _SIMD if known.get(name) is True],
+        "simd": [name for name in _SIMD if features.get(name) is True],
         "native_bfloat16": has_bfloat16(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
@@ -45,7 +45,7 @@ def describe() -> dict[str, Any]:
 
 
 def header() -> tuple[str, dict[str, Any]]:
-    """Return the header for people, in three lines or four, and the same for programs."""
+    """Return the description as three or four lines of text, and as a JSON object."""
     facts = describe()
     bfloat16 = "native bfloat16" if facts["native_bfloat16"] else "no native bfloat16"
     lines = [
@@ -60,7 +60,7 @@ def header() -> tuple[str, dict[str, Any]]:
 
 
 def line() -> str:
-    """Return what decides speed and rounding in one line: processor, cores, threads, bfloat16, GPUs, Python and torch."""
+    """Return in one line what affects speed and rounding: processor, cores, threads, bfloat16, GPUs, Python, torch."""
     facts = describe()
     bfloat16 = "native bfloat16" if facts["native_bfloat16"] else "no native bfloat16"
     parts = [f"{facts['processor']}, {facts['cores']} cores, {facts['torch_threads']} torch threads, {bfloat16}"]
@@ -69,12 +69,12 @@ def line() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Say whether the processor multiplies bfloat16 natively; elsewhere it is emulated, slower than float32."""
-    return any(has is True for name, has in capabilities().items() if "bf16" in name)
+    """Return whether the processor multiplies bfloat16 natively; otherwise it is emulated and slower than float32."""
+    return any(value is True for name, value in capabilities().items() if "bf16" in name)
 
 
 def capabilities() -> dict[str, Any]:
-    """Return what torch knows of the processor; nothing before torch 2.6."""
+    """Return torch's description of the processor; empty before torch 2.6."""
     import torch
 
     return getattr(torch.cpu, "get_capabilities", dict)()

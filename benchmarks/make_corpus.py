@@ -1,9 +1,9 @@
-"""Make a corpus of all texts of a folder of labelled tasks: mixed formats and compressions, several shards.
+"""Make a corpus of the texts of a folder of labelled tasks, in shards of different formats and compressions.
 
     python -m benchmarks.make_corpus --data DATA --output /tmp/corpus [--share 0.25]
 
-The texts of all splits are shuffled with a fixed seed and dealt to the shards in turn, so that a share of the corpus has
-the same mix of texts and formats as the whole.
+The texts of all splits are shuffled with a fixed seed and distributed over the shards in turn. A share of the corpus
+therefore has the same mix of texts and formats as the whole.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHARDS = (
     "part-04.txt.xz",
     "part-01.csv.gz",
 )
-FEWEST_TEXTS = 1000  # fewer measure starts and ends only
+MIN_TEXTS = 1000  # with fewer, start and end take most of the time
 COMPRESS = {
     ".gz": lambda raw: gzip.compress(raw, mtime=0),
     ".zst": lambda raw: pa.compress(raw, "zstd", asbytes=True),
@@ -42,7 +42,7 @@ COMPRESS = {
 
 
 def all_texts(data: Path, seed: int = 0) -> list[str]:
-    """Read the texts of every split of every task, and the unlabelled prose; shuffled, on one line each."""
+    """Return the texts of all splits of all tasks and the unlabelled texts, shuffled, each without line breaks."""
     files = [*sorted(data.glob("*/*.parquet")), *sorted(data.glob("*.parquet"))]
     texts = [text for file in files for text in pq.read_table(file, columns=["text"])["text"].to_pylist()]
     order = np.random.default_rng(seed).permutation(len(texts))
@@ -50,7 +50,7 @@ def all_texts(data: Path, seed: int = 0) -> list[str]:
 
 
 def make(texts: list[str], output: Path) -> int:
-    """Write the shards; returns their bytes."""
+    """Write the shards and return their size in bytes."""
     output.mkdir(parents=True, exist_ok=True)
     total = 0
     for number, name in enumerate(SHARDS):
@@ -84,10 +84,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     texts = all_texts(options.data)
     texts = texts[: round(len(texts) * options.share)]
-    if len(texts) < FEWEST_TEXTS:
+    if len(texts) < MIN_TEXTS:
         parser.error(
-            f"--data {options.data} with --share {options.share:g} gives {len(texts)} texts, and {FEWEST_TEXTS} are needed; "
-            "--data must hold Parquet files with a column text, each in a folder of its task or directly"
+            f"--data {options.data} with --share {options.share:g} gives {len(texts)} texts, at least {MIN_TEXTS} are needed; "
+            "--data must hold Parquet files with a column text, directly or in a folder per task"
         )
     size = make(texts, options.output)
     print(f"{len(texts):,} documents in {len(SHARDS)} shards, {size / 2**20:.1f} MiB, in {options.output}")

@@ -1,4 +1,4 @@
-"""Compare the peak memory of annotating a corpus with that of a quarter of it; and where the time went."""
+"""Compare the peak memory of annotating a corpus with that of a quarter of it; measure the encoder's share of the time."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def run(settings: Settings) -> Report:
         }
     ratio = figures["peak_ratio"] = round(figures["whole"]["peak_mb"] / figures["quarter"]["peak_mb"], 3)
     rows = [(*map(str, figures[name].values()), name) for name in ("quarter", "whole")]
-    title = f"Peak memory of annotate: {ratio:.2f} × at four times the documents"
+    title = f"Peak memory of annotate: {ratio:.2f} × with four times the documents"
     return Report("memory", [Table(title, (*figures["whole"], "corpus"), rows)], figures)

@@ -1,4 +1,4 @@
-"""Compare `annotate` as a whole with the encoder alone on the same blocks: what the pipeline around it costs."""
+"""Compare `annotate` with the encoder alone on the same blocks, to measure the cost of the pipeline."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ def run(settings: Settings) -> Report:
 
     def annotate() -> None:
         shutil.rmtree(store, ignore_errors=True)
-        where = ["--input", str(folder), "--store", str(store), "--id_field", "id"]
+        options = ["--input", str(folder), "--store", str(store), "--id_field", "id"]
         with contextlib.redirect_stdout(io.StringIO()):
-            summaries.append(program.run([*where, "--block_rows", str(BLOCK_ROWS), "--no_progress"]))
+            summaries.append(program.run([*options, "--block_rows", str(BLOCK_ROWS), "--no_progress"]))
 
     def alone() -> None:
         for block in blocks:
             model.encode(block)
 
-    loading = encoding.load_stored_encoder
-    encoding.load_stored_encoder = lambda *_: model  # loading is timed elsewhere; here both sides have it loaded
+    original = encoding.load_stored_encoder
+    encoding.load_stored_encoder = lambda *_: model  # `startup` measures loading
     try:
         whole = Contender(ANNOTATE, annotate, annotate, f"eight heads, blocks of {BLOCK_ROWS}")
         timing = interleave([whole, Contender(ALONE, alone, lambda: model.encode(texts[:64]))], settings.rounds)
     finally:
-        encoding.load_stored_encoder = loading
+        encoding.load_stored_encoder = original
         shutil.rmtree(store, ignore_errors=True)
     if ANNOTATE in timing.absent or summaries[-1].documents != len(texts):
-        raise RuntimeError(f"annotate did not encode {len(texts)} documents: {timing.absent or summaries[-1]}")
-    # The graph's own seconds: importing, planning and the report are `startup`'s.
+        raise RuntimeError(
+            f"annotate failed or did not encode {len(texts)} documents: {timing.absent or summaries[-1]}"
+        )
+    # The seconds of the graph alone, without imports, planning and the report.
     graph = [summary.seconds for summary in summaries[1:]]
     ratios = [a / b for a, b in zip(timing.seconds[ALONE], graph)]
     figures = {
@@ -57,6 +59,6 @@ def run(settings: Settings) -> Report:
         "documents_per_second_alone": round(timing.per_second(ALONE, len(texts)), 1),
         "encoder_share_of_annotate": round(statistics.median(s.encode_seconds / s.seconds for s in summaries[1:]), 4),
     }
-    title = f"annotate beside encoder.encode, {len(texts)} documents, call to return"
+    title = f"annotate compared with encoder.encode, {len(texts)} documents, call to return"
     tables = [timing.table(title, ANNOTATE, len(texts)), Table.of("Seconds of the graph alone", figures)]
     return Report("overhead", tables, figures)

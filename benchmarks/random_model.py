@@ -1,6 +1,6 @@
-"""Make models of random weights with a tokenizer, and texts with a given spread of lengths: all that speed depends on.
+"""Make models with random weights, their tokenizers, and texts with a given distribution of lengths.
 
-Needs no network and no data: words are drawn letter by letter.
+Speed depends on nothing else. Needs no network and no data: words are drawn letter by letter.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CORPUS_LENGTHS = Path(__file__).with_name("token_lengths.json")
-WORDS = 60_000  # so many that rare ones are several tokens, as in real text
+WORDS = 60_000  # enough that rare words take several tokens, as in real text
 TRAINING_WORDS = 400_000
-# Of the weights. With the usual 0.02 attention hardly matters to what comes out: a wrong kernel would flip 1.7 % of the bits,
-# as against 0.1 % by rounding; so 14 and 0.6 %.
-SPREAD = 0.1
+# Standard deviation of the weights. With the usual 0.02, attention hardly affects the output: a wrong kernel flips 1.7 % of
+# the bits, and rounding 0.1 %. With 0.1 these are 14 % and 0.6 %.
+WEIGHT_DEVIATION = 0.1
 SPECIAL = {"bert": ("[PAD]", "[UNK]", "[CLS]", "[SEP]"), "roberta": ("<s>", "<pad>", "</s>", "<unk>")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Say how large a model is."""
+    """The size of a model, and its family."""
 
     family: str
     layers: int
@@ -35,7 +35,7 @@ class Shape:
     vocabulary: int
 
     def tiny(self) -> Shape:
-        """Return one of the same family that shows no more than that everything runs."""
+        """Return a tiny shape of the same family, to check that everything runs."""
         return Shape(self.family, 2, 32, 4, 64, 600)
 
 
@@ -46,25 +46,25 @@ SHAPES = {
 
 
 def make_words(count: int, rng: np.random.Generator) -> list[str]:
-    """Make `count` distinct words of random letters, the short ones first."""
+    """Return `count` distinct words of random letters, the shortest first."""
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     weights = 1 / np.arange(3, 29)
-    found: dict[str, None] = {}
-    while len(found) < count:
+    words: dict[str, None] = {}
+    while len(words) < count:
         lengths = 2 + rng.poisson(4, count)
         drawn = rng.choice(letters, lengths.sum(), p=weights / weights.sum())
-        found |= dict.fromkeys(map("".join, np.split(drawn, np.cumsum(lengths)[:-1])))
-    return sorted(list(found)[:count], key=len)
+        words |= dict.fromkeys(map("".join, np.split(drawn, np.cumsum(lengths)[:-1])))
+    return sorted(list(words)[:count], key=len)
 
 
 def draw(words: list[str], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` numbers of words, the first words the most often (Zipf's law): (count,) int64."""
+    """Draw indices of words by Zipf's law, in which the first words are the most frequent: (count,) int64."""
     frequency = np.cumsum(1 / np.arange(1, len(words) + 1))
     return np.searchsorted(frequency, rng.random(count) * frequency[-1])
 
 
 def train_tokenizer(shape: Shape, words: list[str], rng: np.random.Generator) -> tokenizers.Tokenizer:
-    """Train the kind of tokenizer the model's family has: WordPiece, or byte-level BPE."""
+    """Train a tokenizer of the kind that the model's family uses: WordPiece, or byte-level BPE."""
     special = list(SPECIAL[shape.family])
     if shape.family == "bert":
         tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -88,25 +88,28 @@ def train_tokenizer(shape: Shape, words: list[str], rng: np.random.Generator) ->
 
 
 def make_texts(tokenizer: tokenizers.Tokenizer, words: list[str], token_counts: np.ndarray, seed: int) -> list[str]:
-    """Make a text of about each of `token_counts` (n,) tokens, the two special ones included: at least one word."""
+    """Return a text of about as many tokens for each of `token_counts` (n,).
+
+    The counts include the two special tokens. Every text has at least one word.
+    """
     rng = np.random.default_rng(seed)
     sizes = np.array([len(encoding.ids) - 2 for encoding in tokenizer.encode_batch_fast(words)])
     needed = np.cumsum(np.maximum(token_counts - 2, 1))
-    drawn = draw(words, int(needed[-1]), rng)  # more than enough: a word is a token or more
+    drawn = draw(words, int(needed[-1]), rng)  # enough, because a word has at least one token
     numbers = np.arange(len(needed))
     borders = np.searchsorted(np.cumsum(sizes[drawn]), needed) + 1
-    borders = np.maximum.accumulate(borders - numbers) + numbers  # where one word is enough for two texts, each has one
+    borders = np.maximum.accumulate(borders - numbers) + numbers  # every text gets at least one word
     return [" ".join(words[i] for i in drawn[a:b]) for a, b in zip([0, *borders[:-1]], borders)]
 
 
 def draw_lengths(count: int, file: Path, seed: int) -> np.ndarray:
-    """Draw token counts (count,) int64 with the spread of `file`, whose "texts" counts texts by their tokens."""
+    """Draw token counts (count,) int64 from the distribution in `file`: its "texts" is the number of texts by token count."""
     texts = np.asarray(json.loads(file.read_text(encoding="utf-8"))["texts"], np.float64)
     return np.random.default_rng(seed).choice(len(texts), count, p=texts / texts.sum())
 
 
-def save(shape: Shape, tokenizer: tokenizers.Tokenizer, folder: Path, most_tokens: int) -> Path:
-    """Write a model of random weights and its tokenizer as a Hugging Face folder."""
+def save(shape: Shape, tokenizer: tokenizers.Tokenizer, folder: Path, max_tokens: int) -> Path:
+    """Write a model with random weights and its tokenizer as a Hugging Face folder; return the folder."""
     from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
     padding = next(token for token in SPECIAL[shape.family] if "pad" in token.lower())
@@ -117,13 +120,13 @@ def save(shape: Shape, tokenizer: tokenizers.Tokenizer, folder: Path, most_token
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=shape.inner,
-        max_position_embeddings=most_tokens + 2,  # RoBERTa counts from 2
+        max_position_embeddings=max_tokens + 2,  # RoBERTa counts from 2
         pad_token_id=tokenizer.token_to_id(padding),
-        initializer_range=SPREAD,
+        initializer_range=WEIGHT_DEVIATION,
     )
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=padding, model_max_length=most_tokens
-    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=padding, model_max_length=max_tokens).save_pretrained(
+        folder
+    )
     return folder

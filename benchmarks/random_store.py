@@ -1,4 +1,4 @@
-"""Write a store of random codes through the store's own functions, so that `label` can be measured at any size."""
+"""Write a store of random codes with the functions of the store, to measure `label` at any size."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from transforms.layout import shard_key
 from transforms.store import open_or_create_store
 from transforms.unit import Unit
 
-BLOCKS_PER_UNIT = 16  # about what 16 MiB of short texts give
-BYTES_PER_DOCUMENT = 192  # so that ids, which end in byte offsets, look as they do
+BLOCKS_PER_UNIT = 16  # about as many as in a unit of 16 MiB of short texts
+BYTES_PER_DOCUMENT = 192  # the ids end in byte offsets; this gives them a realistic length
 
 
 def write(folder: Path, documents: int, bundle: encoder.Bundle, block_rows: int = 4096, seed: int = 0) -> Path:
-    """Write codes of `documents` documents of one text shard, as `encode` would leave them; return the folder.
+    """Write the codes of `documents` documents of one text shard, as `encode` writes them; return the folder.
 
-    The bits are random: labels are distributed more evenly than those of real texts, and codes do not compress, as real ones
-    hardly do.
+    The bits are random, so the labels are distributed more evenly than those of real texts. Like real codes, the random
+    ones hardly compress.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    made = open_or_create_store(str(folder), str(folder), {"block_rows": block_rows}, "encode-once benchmarks")
-    store = dataclasses.replace(made, run_id="random")
+    created = open_or_create_store(str(folder), str(folder), {"block_rows": block_rows}, "encode-once benchmarks")
+    store = dataclasses.replace(created, run_id="random")
     blocks = [min(block_rows, documents - start) for start in range(0, documents, block_rows)]
     units = -(-len(blocks) // BLOCKS_PER_UNIT)
     key = shard_key("random.txt", documents * BYTES_PER_DOCUMENT, 0, {})

@@ -1,4 +1,4 @@
-"""Read shards of every format into blocks, as `annotate` cuts them, beside pyarrow's bare readers."""
+"""Compare reading shards of every format into blocks, as `annotate` does, with the readers of pyarrow alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from transforms.unit import Shard
 OURS = "encode-once"
 KINDS = (".txt", ".jsonl", ".csv")
 PYARROW_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
-LONGEST_TEXT = 200  # characters: short lines are where the work a row shows
+MAX_TEXT_CHARACTERS = 200  # with short lines the work per row dominates
 
 
 def run(settings: Settings) -> Report:
@@ -46,7 +46,7 @@ def run(settings: Settings) -> Report:
 
 
 def compare(shard: Shard, path: Path, rounds: int) -> Timing:
-    """Time reading one shard by our blocks, by pyarrow with one thread, and by pyarrow as it comes."""
+    """Time reading one shard with our reader, and with pyarrow on one thread and on its default threads."""
 
     def ours() -> None:
         for _ in corpus.read_shard(shard):
@@ -57,12 +57,12 @@ def compare(shard: Shard, path: Path, rounds: int) -> Timing:
 
     contenders = [Contender(OURS, ours, warm_up, "blocks with ids, every row accounted for; one thread")]
     for name, threads in (("pyarrow, one thread", False), ("pyarrow, its threads", True)):
-        contenders.append(Contender(name, functools.partial(bare, path, threads), None, "one table"))
+        contenders.append(Contender(name, functools.partial(read_with_pyarrow, path, threads), None, "one table"))
     return interleave(contenders, rounds)
 
 
-def bare(path: Path, threads: bool) -> pa.Table:
-    """Read a shard into one table by pyarrow's reader of its format."""
+def read_with_pyarrow(path: Path, threads: bool) -> pa.Table:
+    """Read a shard into one table with pyarrow's reader of its format."""
     if path.suffix == ".parquet":
         return pq.read_table(path, use_threads=threads)
     with pa.input_stream(str(path), compression=PYARROW_COMPRESSION.get(path.suffix)) as stream:
@@ -78,11 +78,14 @@ def bare(path: Path, threads: bool) -> pa.Table:
 
 
 def write_shards(texts: list[str], rows: int, folder: Path) -> list[Path]:
-    """Write the same rows in every format and compression: the texts that are short, then again with words shuffled."""
-    short = [text for text in texts if len(text) <= LONGEST_TEXT and text.strip()]
+    """Write the same rows in every format and compression; return the paths.
+
+    The rows are the short texts. Where there are too few, they repeat with their words shuffled.
+    """
+    short = [text for text in texts if len(text) <= MAX_TEXT_CHARACTERS and text.strip()]
     rng = random.Random(0)
     chosen = short[:rows]
-    while len(chosen) < rows:  # word for word again, they would compress to nothing
+    while len(chosen) < rows:  # identical repetitions would compress too well
         words = short[len(chosen) % len(short)].split()
         rng.shuffle(words)
         chosen.append(" ".join(words))

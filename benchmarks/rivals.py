@@ -1,6 +1,7 @@
-"""Encode texts by what a user would take instead: sentence-transformers and transformers' pipeline.
+"""Encode texts with alternatives that a user has: sentence-transformers and the pipeline of transformers.
 
-All read the same base model's files, cut texts at the same number of tokens, and give the mean of the last layer.
+All load the same files of the base model, truncate texts at the same number of tokens, and return the mean of the last
+layer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ BATCH_SIZES = (8, 16, 32, 64, 128)
 
 @dataclasses.dataclass(frozen=True)
 class Rival:
-    """Encode a list of texts into vectors (n, width).
+    """A library that encodes a list of texts into vectors (n, width).
 
     Attributes:
-        name: what the table calls it.
-        encode: does it; loaded and ready.
+        name: its name in the table.
+        encode: encodes texts; its model is loaded.
         note: its settings.
     """
 
@@ -40,14 +41,14 @@ class Rival:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Give a rival what it is built from.
+    """What a rival is built from.
 
     Attributes:
         base: the folder of the base model's files.
-        max_tokens: where texts are cut.
-        tune: texts on which its best settings are looked for.
-        work: a folder for what it must write.
-        token_counts: tokens by text; a rival that gives padding back gets them for nothing.
+        max_tokens: length at which texts are truncated.
+        tune: texts to search the best settings with.
+        work: a folder for its files.
+        token_counts: number of tokens by text, not timed; for rivals that return padding.
     """
 
     base: str
@@ -63,12 +64,12 @@ def sentence_transformers_defaults(task: Task) -> Rival:
 
 
 def sentence_transformers_best(task: Task) -> Rival:
-    """Search the best of batch sizes × precisions that the processor has."""
+    """Search the best batch size and precision that the processor supports."""
     models = {dtype: sentence_transformer(task, dtype=dtype, attn_implementation="sdpa") for dtype in precisions()}
 
     def encode(texts: list[str], setting: tuple[str, int]) -> np.ndarray:
         dtype, batch_size = setting
-        # NumPy has no bfloat16, so a tensor is asked for.
+        # NumPy has no bfloat16, so request a tensor.
         return models[dtype].encode(texts, batch_size=batch_size, convert_to_tensor=True).float().numpy()
 
     best = best_setting(list(itertools.product(models, BATCH_SIZES)), lambda setting: encode(task.tune, setting))
@@ -83,7 +84,7 @@ def pipeline_defaults(task: Task) -> Rival:
 
 
 def pipeline_best(task: Task) -> Rival:
-    """Search the best of batch sizes × precisions, texts sorted by length, tensors given back."""
+    """Search the best batch size and precision; sort texts by length, return tensors instead of lists."""
     pipelines = {dtype: feature_extraction(task, dtype, return_tensors=True) for dtype in precisions()}
 
     def encode(texts: list[str], setting: tuple[str, int]) -> np.ndarray:
@@ -98,7 +99,7 @@ def pipeline_best(task: Task) -> Rival:
     return Rival("transformers pipeline, best", lambda texts: encode(texts, best), note)
 
 
-def feature_extraction(task: Task, dtype: str, **more: Any) -> Any:
+def feature_extraction(task: Task, dtype: str, **options: Any) -> Any:
     """Load transformers' feature-extraction pipeline for the base model."""
     from transformers import pipeline
 
@@ -108,18 +109,18 @@ def feature_extraction(task: Task, dtype: str, **more: Any) -> Any:
         device="cpu",
         dtype=getattr(torch, dtype),
         tokenize_kwargs={"truncation": True, "max_length": task.max_tokens},
-        **more,
+        **options,
     )
 
 
 def pool(output: Any, tokens: int) -> np.ndarray:
-    """Average a pipeline's output (1, tokens and padding, width), nested lists or a tensor, over its tokens."""
+    """Average a pipeline's output (1, tokens + padding, width), nested lists or a tensor, over its tokens: (width,)."""
     hidden = output if torch.is_tensor(output) else torch.tensor(output)
     return hidden[0, :tokens].float().mean(0).numpy()
 
 
 def precisions() -> Sequence[str]:
-    """Name the precisions that the processor has."""
+    """Return the precisions that the processor supports natively."""
     return ("float32", "bfloat16") if has_bfloat16() else ("float32",)
 
 
@@ -128,7 +129,7 @@ def _pool(outputs: Sequence[Any], texts: list[str], task: Task) -> np.ndarray:
 
 
 def sentence_transformer(task: Task, **model_kwargs: Any) -> Any:
-    """Load sentence-transformers' model."""
+    """Load the base model with sentence-transformers."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(task.base, device="cpu", model_kwargs=model_kwargs)

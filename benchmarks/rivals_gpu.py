@@ -1,4 +1,4 @@
-"""Encode texts on a GPU by what a user would take instead, in float16: sentence-transformers, or a loop that does its work."""
+"""Encode texts on a GPU in float16 with sentence-transformers, or with a loop of transformers that replaces it."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from benchmarks.harness import best_setting, in_thread, reason
 
 BATCH_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 
-# (texts, texts a batch) -> (n, width) float16
+# (texts, texts per batch) -> (n, width) float16
 Encode = Callable[[list[str], int], np.ndarray]
 
 
 def best_rival(
     folder: Path, device: torch.device, max_tokens: int, tune: list[str], batch_sizes: Sequence[int] = BATCH_SIZES
 ) -> tuple[Callable[[list[str]], np.ndarray], str]:
-    """Return what encodes texts with the model in `folder` at the settings that are best on `tune`, and a note.
+    """Return a function that encodes texts with the model in `folder` at the best settings for `tune`, and a note.
 
-    The settings: texts a batch, and on a GPU whether attention may be cuDNN's, which plans anew for every shape of batch.
+    The settings are the texts per batch and, on a GPU, whether attention may use cuDNN, which makes a new plan for every
+    shape of a batch.
     """
     try:
         encode, name = in_thread(lambda: sentence_transformers(folder, device, max_tokens)), "sentence-transformers"
-    except Exception as error:  # not installed, or not for this torch
+    except Exception as error:  # not installed, or incompatible with this torch
         encode = in_thread(lambda: padded_loop(folder, device, max_tokens))
         name = f"a padded loop of transformers, instead of sentence-transformers ({reason(error)})"
     settings = list(itertools.product(batch_sizes, (False, True) if device.type == "cuda" else (False,)))
 
     def run(texts: list[str], setting: tuple[int, bool]) -> np.ndarray:
-        before = torch.backends.cuda.cudnn_sdp_enabled()
+        enabled = torch.backends.cuda.cudnn_sdp_enabled()
         torch.backends.cuda.enable_cudnn_sdp(setting[1])
         try:
             return encode(texts, setting[0])
         finally:
-            torch.backends.cuda.enable_cudnn_sdp(before)
+            torch.backends.cuda.enable_cudnn_sdp(enabled)
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: run(tune, settings[0])).result()
@@ -56,14 +57,14 @@ def sentence_transformers(folder: Path, device: torch.device, max_tokens: int) -
     model.max_seq_length = max_tokens
 
     def encode(texts: list[str], batch_size: int) -> np.ndarray:
-        # As a tensor vectors stay on the GPU until the end, which is faster than batch by batch.
+        # With a tensor the vectors stay on the GPU until the end, which is faster than to copy every batch.
         return model.encode(texts, batch_size=batch_size, convert_to_tensor=True).cpu().numpy()
 
     return encode
 
 
 def padded_loop(folder: Path, device: torch.device, max_tokens: int) -> Encode:
-    """Do with transformers alone what sentence-transformers does: sort by length, tokenise and pad a batch, average."""
+    """Return a loop that does the work of sentence-transformers: sort by length, tokenise and pad batches, average."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Encode texts by ONNX Runtime at its best: fused graph or plain, sorted batches cut by a budget of tokens."""
+"""Encode texts with ONNX Runtime at its best settings: fused or plain graph, texts sorted by length, tokens per batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def onnx_float32(task: Task) -> Rival:
 
 
 def onnx_int8(task: Task) -> Rival:
-    """Quantise the weights to 8 bits, a scale a channel (a scale a matrix costs far more accuracy); activations at run time."""
+    """Quantise the weights to 8 bits in advance, and the activations at run time.
+
+    Each channel has a scale; one scale per matrix loses far more accuracy.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -31,21 +34,26 @@ def onnx_int8(task: Task) -> Rival:
     graphs = {"plain graph": plain, "fused graph": _fuse(plain, task)}
     for name, path in graphs.items():
         graphs[name] = path.with_name(f"int8-{path.name}")
-        more = {"DefaultTensorType": onnx.TensorProto.FLOAT}  # of what ONNX's shape inference does not know when fused
-        quantize_dynamic(path, graphs[name], weight_type=QuantType.QInt8, per_channel=True, extra_options=more)
+        options = {
+            "DefaultTensorType": onnx.TensorProto.FLOAT
+        }  # shape inference does not know the types of fused nodes
+        quantize_dynamic(path, graphs[name], weight_type=QuantType.QInt8, per_channel=True, extra_options=options)
     return _rival("ONNX Runtime, dynamic int8", task, graphs)
 
 
 def export(task: Task) -> Path:
-    """Write the base model with the mean of its last layer as an ONNX graph with free batch and length."""
+    """Write the base model and the mean of its last layer as an ONNX graph; return its path.
+
+    Batch size and length are dynamic.
+    """
     from transformers import AutoModel
 
     path = task.work / "onnx" / "plain.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Only of the graph that torch's older exporter makes of eager attention does ONNX Runtime fuse the attention.
+    # ONNX Runtime fuses the attention only in the graph that torch's older exporter makes from eager attention.
     model = AutoModel.from_pretrained(task.base, attn_implementation="eager", dtype=torch.float32)
     ids, mask = torch.randint(1000, 2000, (2, 8)), torch.ones(2, 8, dtype=torch.long)
-    free = {0: "batch", 1: "tokens"}
+    dynamic = {0: "batch", 1: "tokens"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -54,7 +62,7 @@ def export(task: Task) -> Path:
             str(path),
             input_names=["input_ids", "attention_mask"],
             output_names=["vectors"],
-            dynamic_axes={"input_ids": free, "attention_mask": free, "vectors": {0: "batch"}},
+            dynamic_axes={"input_ids": dynamic, "attention_mask": dynamic, "vectors": {0: "batch"}},
             opset_version=17,
             dynamo=False,
         )
@@ -104,12 +112,12 @@ def _rival(name: str, task: Task, graphs: dict[str, Path]) -> Rival:
 
     settings = list(itertools.product(sessions, BATCH_TOKENS))
     best = best_setting(settings, lambda setting: encode(task.tune, setting))
-    note = f"best of graphs × batches: {best[0]}, {best[1]} tokens a batch, sorted by length"
+    note = f"best of graphs × batches: {best[0]}, {best[1]} tokens per batch, sorted by length"
     return Rival(name, lambda texts: encode(texts, best), note)
 
 
 def tokenizer(task: Task) -> Callable[[list[str]], list[list[int]]]:
-    """Load the base model's fast tokenizer: texts in, their token ids out."""
+    """Load the base model's fast tokenizer; return a function from texts to their token ids."""
     from tokenizers import Tokenizer
 
     fast = Tokenizer.from_file(str(Path(task.base) / "tokenizer.json"))
@@ -119,15 +127,15 @@ def tokenizer(task: Task) -> Callable[[list[str]], list[list[int]]]:
 
 
 def sorted_batches(token_ids: list[list[int]], batch_tokens: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Lay texts side by side, longest first, up to `batch_tokens` with padding: rows, ids and mask (n, tokens) int64."""
+    """Yield padded batches of at most `batch_tokens` tokens, longest texts first: rows, ids and mask (n, tokens) int64."""
     order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
-    done = 0
-    while done < len(order):
-        longest = len(token_ids[order[done]])
-        rows = order[done : done + max(1, batch_tokens // longest)]
+    start = 0
+    while start < len(order):
+        longest = len(token_ids[order[start]])
+        rows = order[start : start + max(1, batch_tokens // longest)]
         ids, mask = np.zeros((2, len(rows), longest), np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(token_ids[row])] = token_ids[row]
             mask[i, : len(token_ids[row])] = 1
         yield rows, ids, mask
-        done += len(rows)
+        start += len(rows)

@@ -1,4 +1,4 @@
-"""Count a model's operations, and measure what the same cores do in plain matrix products of its own shapes."""
+"""Count the operations of a model, and run plain matrix products of its shapes for comparison."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from torch.nn.functional import linear
 
 
 def layer_flops(tokens: int, width: int, inner: int) -> int:
-    """Count the floating-point operations of one transformer layer on one text; a multiplication and an addition are two.
+    """Return the floating-point operations of one transformer layer on one text. A multiply-add counts as two.
 
-    Four products of the attention's projections, two of the feed-forward part (`inner` wide), and the two of the
-    attention itself, over real tokens only: padding is a loss, not work.
+    These are four products of the attention's projections, two of the feed-forward part (`inner` wide), and two of the
+    attention itself. Padding does not count.
     """
     return tokens * product_flops(width, inner) + 2 * 2 * tokens * tokens * width
 
 
 def product_flops(width: int, inner: int) -> int:
-    """Count the operations of one layer's matrix products with its weights, a token."""
+    """Return the operations per token of one layer's matrix products with its weights."""
     return 2 * (4 * width * width + 2 * width * inner)
 
 
 def model_flops(token_counts: Iterable[int], layers: int, width: int, inner: int) -> int:
-    """Count the operations of `layers` layers over texts of so many tokens each."""
+    """Return the operations of `layers` layers on texts with these token counts."""
     return layers * sum(layer_flops(int(tokens), width, inner) for tokens in token_counts)
 
 
 def plain_products(
     batch_tokens: int, width: int, inner: int, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> Callable[[], None]:
-    """Return what runs one layer's four products on (batch_tokens, width) activations, and nothing else.
+    """Return a function that runs only the four products of one layer, on activations (batch_tokens, width).
 
-    On a GPU it returns when they are launched, not when they are done.
+    On a GPU the function returns when the products are launched, not when they are finished.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -45,7 +45,7 @@ def plain_products(
 
     @torch.inference_mode()
     def run() -> None:
-        linear(outer, queries_keys_values)  # one product, as the encoder has it
+        linear(outer, queries_keys_values)  # one product, as in the encoder
         linear(outer, square)
         linear(outer, up)
         linear(middle, down)

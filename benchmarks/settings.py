@@ -1,4 +1,4 @@
-"""Declare what all benchmarks share: where the corpus is, where to work, and the sizes."""
+"""Declare the settings of all benchmarks: the folders of the corpus and of the output, and the sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from encoder.declare import check, option
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Paths and sizes of the benchmarks. The defaults suit `make bench`: all in about 25 minutes on two slow cores."""
+    """Paths and sizes of the benchmarks. With the defaults `make bench` takes about 25 minutes on two slow cores."""
 
     corpus: Path = option(kind="path", metavar="DIR", help="folder that benchmarks.make_corpus wrote")
     work: Path = option(
@@ -19,7 +19,7 @@ class Settings:
     rounds: int = option(3, minimum=1, metavar="N", help="number of interleaved rounds of a comparison")
     encode_documents: int = option(768, minimum=1, metavar="N", help="number of documents per round of encode")
     tune_documents: int = option(
-        192, minimum=1, metavar="N", help="number of documents to find the best settings of the others"
+        192, minimum=1, metavar="N", help="number of documents to search the best settings of the rivals"
     )
     head_documents: int = option(320, minimum=1, metavar="N", help="number of documents per round of heads")
     overhead_documents: int = option(2048, minimum=1, metavar="N", help="number of documents per round of overhead")
@@ -38,7 +38,7 @@ class Settings:
         check(self)
 
     def quick(self) -> Settings:
-        """Return settings so small that the figures mean nothing, to check that everything runs."""
+        """Return tiny sizes, to check that everything runs; the figures mean nothing."""
         return dataclasses.replace(
             self,
             rounds=2,

@@ -1,4 +1,4 @@
-"""Time the start: shell to exit of short commands, shell to the first committed block, beside sentence-transformers' start."""
+"""Time short commands, the first committed block of `annotate`, and the first vector of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from benchmarks import child, corpus, random_store
 from benchmarks.harness import Report, Table
 from benchmarks.settings import Settings
 
-BLOCK_ROWS = 32  # so that the first block is a matter of starting, not of encoding
+BLOCK_ROWS = 32  # small, so that the start takes longer than encoding the block
 STORE_DOCUMENTS = 100_000
-LONGEST_START_SECONDS = 120
+MAX_START_SECONDS = 120
 FIRST_VECTOR = """
 from sentence_transformers import SentenceTransformer
 SentenceTransformer({base!r}, device="cpu").encode(["to the first vector"])
@@ -32,7 +32,7 @@ def run(settings: Settings) -> Report:
     fresh = settings.work / "startup-store"
     block = ("--block_rows", str(BLOCK_ROWS))
     small = corpus.write_jsonl(corpus.sample(settings.corpus, 2 * BLOCK_ROWS), settings.work / "startup-corpus")
-    # What is timed, beside what it had best be: what Python and an import take by themselves.
+    # `python -c pass` is the lower limit for all commands.
     timed: dict[str, Callable[[], float]] = {
         "python -c pass": lambda: child.run([sys.executable, "-c", "pass"]).seconds,
         "encode-once --help": lambda: child.run([*child.PROGRAM, "--help"]).seconds,
@@ -43,36 +43,38 @@ def run(settings: Settings) -> Report:
         "shell to sentence-transformers' first vector": lambda: _first_vector(base),
     }
     seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for round_ in range(settings.rounds + 1):  # the first one warms the file cache
+    for round_ in range(settings.rounds + 1):  # the first round fills the file cache
         for name, measure in timed.items():
             shutil.rmtree(fresh, ignore_errors=True)
-            taken = measure()
+            elapsed = measure()
             if round_:
-                seconds[name].append(taken)
+                seconds[name].append(elapsed)
     for folder in (store, fresh):
         shutil.rmtree(folder, ignore_errors=True)
-    figures = {name: round(statistics.median(taken), 2) for name, taken in seconds.items()}
-    rows = [(f"{figures[name]:.2f}", f"{min(taken):.2f}–{max(taken):.2f}", name) for name, taken in seconds.items()]
+    figures = {name: round(statistics.median(times), 2) for name, times in seconds.items()}
+    rows = [(f"{figures[name]:.2f}", f"{min(times):.2f}–{max(times):.2f}", name) for name, times in seconds.items()]
     title = f"Start, median seconds of {settings.rounds} rounds (status: {STORE_DOCUMENTS:,} codes)"
     return Report("startup", [Table(title, ("seconds", "rounds", "from the shell"), rows)], {"seconds": figures})
 
 
 def first_block(command: list[str], store: Path) -> float:
-    """Return the seconds from starting `annotate` to its first committed block of codes; then ends it."""
+    """Start `annotate`, return the seconds until its first committed block of codes, and kill it."""
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while time.monotonic() - started < LONGEST_START_SECONDS:
-            ended = process.poll() is not None  # before looking: a block of a run that has just ended counts
+        while time.monotonic() - started < MAX_START_SECONDS:
+            ended = process.poll() is not None  # check first: the block of a run that has just ended counts
             folders = (store / "codes", store / "parts")
             if any(
                 name.endswith(".parquet") for folder in folders for _, _, names in os.walk(folder) for name in names
             ):
                 return time.monotonic() - started
             if ended:
-                raise child.ChildError(f"{' '.join(command)} ended with {process.returncode} before its first block")
+                raise child.ChildError(
+                    f"{' '.join(command)} exited with code {process.returncode} before its first block"
+                )
             time.sleep(0.005)
-        raise child.ChildError(f"{' '.join(command)}: no block after {LONGEST_START_SECONDS} seconds")
+        raise child.ChildError(f"{' '.join(command)}: no block was committed within {MAX_START_SECONDS} seconds")
     finally:
         process.kill()
         process.wait()

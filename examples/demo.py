@@ -2,7 +2,7 @@
 
     make demo            (or: python examples/demo.py [STORE])
 
-Shows how the pieces are used as a library: the pipeline through `pipelines.annotate.run`, the store through pyarrow.
+Shows how to use the project as a library: run the pipeline with `pipelines.annotate.run`, read the store with pyarrow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.report import Summary
 from transforms.layout import labels_folder
 
 CORPUS = Path(__file__).parent / "corpus"
-SHOWN_A_SHARD = 4
+DOCUMENTS_PER_SHARD = 4
 TEXT_WIDTH = 44
 COLUMN_WIDTH = 11
 
@@ -31,13 +31,14 @@ def main() -> Summary:
     print()
     print(table(read_texts(), read_labels(store)))
     print(f"\nthe store: {store}")
-    print(f"run it again: nothing is done twice; or: pandas.read_parquet('{store}/labels/task=topic')")
+    print("run the demo again: it does not repeat finished work")
+    print(f"read labels with pandas: pandas.read_parquet('{store}/labels/task=topic')")
     return summary
 
 
 def read_texts() -> dict[str, list[tuple[str, str]]]:
-    """Read the corpus as the pipeline does: (id, text) of the good rows by shard."""
-    # Here, not above: they import Beam, which warns of its missing extras until `guard` has set logging up.
+    """Read the corpus as the pipeline does; return (id, text) of the valid rows by shard."""
+    # Imported here because Beam warns about missing extras on import, and `guard` has configured logging only now.
     from transforms.blocks import BlockLimits
     from transforms.match import match_shards
     from transforms.options import ReadOptions
@@ -57,7 +58,7 @@ def read_texts() -> dict[str, list[tuple[str, str]]]:
 
 
 def read_labels(store: Path) -> dict[str, dict[str, str]]:
-    """Read all labels of a store: by task, by document id."""
+    """Read all labels of a store; return them by task and document id."""
     labels = {}
     for task in heads.bundled():
         head = heads.load(task).fingerprint
@@ -67,18 +68,19 @@ def read_labels(store: Path) -> dict[str, dict[str, str]]:
 
 
 def table(texts: dict[str, list[tuple[str, str]]], labels: dict[str, dict[str, str]]) -> str:
-    """Lay out a few documents of every shard, one a line, with a column a task."""
+    """Return a text table of a few documents of every shard, one per line, with one column per task."""
     tasks = list(labels)
     lines = ["  ".join(["document".ljust(TEXT_WIDTH), *(task[:COLUMN_WIDTH].ljust(COLUMN_WIDTH) for task in tasks)])]
     lines.append("  ".join(["-" * TEXT_WIDTH, *("-" * COLUMN_WIDTH for _ in tasks)]))
     for rows in texts.values():
-        for id_, text in rows[:: max(1, len(rows) // SHOWN_A_SHARD)][:SHOWN_A_SHARD]:
+        for id_, text in rows[:: max(1, len(rows) // DOCUMENTS_PER_SHARD)][:DOCUMENTS_PER_SHARD]:
             cells = [fit(text, TEXT_WIDTH), *(fit(labels[task].get(id_, "?"), COLUMN_WIDTH) for task in tasks)]
             lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
 def fit(text: str, width: int) -> str:
+    """Truncate or pad a text to `width` characters, on one line."""
     text = " ".join(text.split())
     return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
 

@@ -15,7 +15,7 @@ from benchmarks.rivals_gpu import best_rival, padded_loop, sentence_transformers
 from encoder import bits
 from tests.conftest import optional
 
-# Stands in the way of what a machine with torch and transformers alone has not.
+# Hides the packages that a machine with torch and transformers alone does not have.
 WITHOUT = """
 import sys
 for name in ("apache_beam", "pyarrow", "sentence_transformers", "pandas", "sklearn"):
@@ -26,13 +26,13 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.fixture(scope="module", params=list(SHAPES))
-def made(request, tmp_path_factory):
-    """Give a tiny random model: its shape, its folder, words, its tokenizer."""
+def tiny_model(request, tmp_path_factory):
+    """Return a tiny random model: its shape, its folder, words, its tokenizer."""
     shape = SHAPES[request.param].tiny()
     rng = np.random.default_rng(0)
     words = random_model.make_words(500, rng)
     tokenizer = random_model.train_tokenizer(shape, words, rng)
-    folder = random_model.save(shape, tokenizer, tmp_path_factory.mktemp("random"), gpu.MOST_TOKENS)
+    folder = random_model.save(shape, tokenizer, tmp_path_factory.mktemp("random"), gpu.MAX_TOKENS)
     return shape, folder, words, tokenizer
 
 
@@ -40,14 +40,14 @@ def made(request, tmp_path_factory):
 def test_a_machine_with_torch_and_transformers_alone_runs_it(tmp_path):
     options = ["--device", "cpu", "--quick", "--cases", "roberta-large-corpus", "--output", str(tmp_path / "lines")]
     ended = child.run([sys.executable, "-c", WITHOUT, *options], {"OMP_NUM_THREADS": "1"})
-    found = json.loads((tmp_path / "lines").read_text())
-    assert found["case"] == "roberta-large-corpus"
-    assert set(found["contenders"]) == {gpu.OURS, gpu.RIVAL, gpu.TOKENISING}
-    assert all(contender["per_second"] > 0 for contender in found["contenders"].values())
-    assert "instead of sentence-transformers (ModuleNotFoundError" in found["settings"][gpu.RIVAL]
-    assert 0 < found["share_of_plain_products"] < 1
-    assert found["bits_differing_from_float32"] == 0
-    assert "Beside plain matrix products" in ended.printed
+    figures = json.loads((tmp_path / "lines").read_text())
+    assert figures["case"] == "roberta-large-corpus"
+    assert set(figures["contenders"]) == {gpu.OURS, gpu.RIVAL, gpu.TOKENISING}
+    assert all(contender["per_second"] > 0 for contender in figures["contenders"].values())
+    assert "instead of sentence-transformers (ModuleNotFoundError" in figures["settings"][gpu.RIVAL]
+    assert 0 < figures["share_of_plain_products"] < 1
+    assert figures["bits_differing_from_float32"] == 0
+    assert "Compared with plain matrix products" in ended.printed
 
 
 def test_words_are_distinct_and_the_frequent_ones_short():
@@ -60,13 +60,13 @@ def test_words_are_distinct_and_the_frequent_ones_short():
 
 
 @pytest.mark.parametrize("tokens", [3, 32, 500])
-def test_texts_have_about_the_tokens_asked_for(made, tokens):
-    _, _, words, tokenizer = made
+def test_texts_have_about_the_tokens_asked_for(tiny_model, tokens):
+    _, _, words, tokenizer = tiny_model
     texts = random_model.make_texts(tokenizer, words, np.full(40, tokens), seed=0)
-    found = [len(tokenizer.encode(text).ids) for text in texts]
+    token_counts = [len(tokenizer.encode(text).ids) for text in texts]
     assert len(texts) == 40
-    assert min(found) >= 3
-    assert abs(np.mean(found) - tokens) < 3
+    assert min(token_counts) >= 3
+    assert abs(np.mean(token_counts) - tokens) < 3
 
 
 def test_lengths_have_the_corpus_spread(tmp_path):
@@ -80,18 +80,18 @@ def test_lengths_have_the_corpus_spread(tmp_path):
     assert 250 < (own == 3).sum() < 350
 
 
-def test_rivals_give_the_encoders_vectors(made):
-    shape, folder, words, tokenizer = made
+def test_rivals_give_the_encoders_vectors(tiny_model):
+    shape, folder, words, tokenizer = tiny_model
     optional("sentence_transformers")
     texts = random_model.make_texts(tokenizer, words, np.arange(3, 43), seed=1)
-    wanted = encoder.load(gpu._bundle(folder, shape), "cpu", "float32").features(texts)
+    expected = encoder.load(gpu._bundle(folder, shape), "cpu", "float32").features(texts)
     for build in (sentence_transformers, padded_loop):
-        found = build(folder, torch.device("cpu"), gpu.MOST_TOKENS)(texts, 7)
-        assert found.dtype == np.float16
-        np.testing.assert_allclose(found, wanted, atol=0.03)
+        vectors = build(folder, torch.device("cpu"), gpu.MAX_TOKENS)(texts, 7)
+        assert vectors.dtype == np.float16
+        np.testing.assert_allclose(vectors, expected, atol=0.03)
 
 
-def test_the_rival_is_taken_at_its_best_batch_size(made, monkeypatch):
+def test_the_rival_is_taken_at_its_best_batch_size(tiny_model, monkeypatch):
     from benchmarks import rivals_gpu
 
     used = []
@@ -101,14 +101,14 @@ def test_the_rival_is_taken_at_its_best_batch_size(made, monkeypatch):
 
     monkeypatch.setattr(rivals_gpu, "sentence_transformers", build)
     monkeypatch.setattr(rivals_gpu, "best_setting", lambda settings, run, thread: settings[1])
-    encode, note = best_rival(made[1], torch.device("cpu"), 512, ["a"], (2, 4, 8))
+    encode, note = best_rival(tiny_model[1], torch.device("cpu"), 512, ["a"], (2, 4, 8))
     encode(["b"])
     assert used[-1] == 4
     assert note == "sentence-transformers; SDPA, batches of 4"
 
 
-def test_differing_bits_are_told_apart(made):
-    shape, folder, words, tokenizer = made
+def test_differing_bits_are_told_apart(tiny_model):
+    shape, folder, words, tokenizer = tiny_model
     texts = random_model.make_texts(tokenizer, words, np.full(300, 12), seed=1)
     half = encoder.load(gpu._bundle(folder, shape), "cpu", "bfloat16")
     codes = half.encode(texts).bits

@@ -11,7 +11,7 @@ from benchmarks.settings import Settings
 
 
 class Clock:
-    """Stand for a clock: every call of `spend` takes as long as it says."""
+    """A fake clock: the functions that `spending` returns advance it by the given seconds, in turn."""
 
     def __init__(self) -> None:
         self.now = 0.0

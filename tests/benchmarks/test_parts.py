@@ -14,15 +14,18 @@ from benchmarks import (
     agreement,
     child,
     corpus,
+    encode,
     heads_cost,
     kernel,
     label,
     make_corpus,
     random_store,
     read,
+    rivals_beam,
     rivals_onnx,
     roofline,
 )
+from benchmarks.rivals import Task
 from pipelines import annotate
 from tests.conftest import optional, random_texts
 from transforms.match import match_shards
@@ -85,7 +88,7 @@ def test_read_compares_equal_rows_in_every_format(tmp_path):
     for path in read.write_shards(random_texts(30, seed=4), 50, tmp_path):
         (shard,) = match_shards([str(path)], str(tmp_path), corpus.READING)
         ours = [text for block in corpus.read_shard(shard) for text in block.table["text"].to_pylist()]
-        assert ours == read.bare(path, threads=False)["text"].to_pylist()
+        assert ours == read.read_with_pyarrow(path, threads=False)["text"].to_pylist()
         assert len(ours) == 50
 
 
@@ -94,17 +97,32 @@ def test_labels_agree_where_codes_are_the_same(task):
     head = heads.load(task)
     codes = np.random.default_rng(0).integers(0, 256, (20, head.bits // 8), np.uint8)
     other = codes.copy()
-    other[0] = np.packbits(head.weights[0] > 0)  # as much of the first class as can be, and as little
+    other[0] = np.packbits(head.weights[0] > 0)  # the highest and the lowest score of the first class
     codes[0] = ~other[0]
     same = agreement.same_labels(head, codes, other)
     assert same[1:].all()
     assert not same[0]
 
 
+def test_last_layer_of_the_default_bundle_is_the_bundle_of_the_bare_model():
+    default = encoder.describe("default")
+    bare = encoder.describe(str(default.find_base().folder))
+    assert encode._last_layer(default).fingerprint == bare.fingerprint
+
+
+def test_beams_run_inference_gives_the_encoders_vectors(tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setattr(rivals_beam, "BATCH_SIZES", (4,))
+    monkeypatch.setattr(rivals_beam, "precisions", lambda: ("float32",))
+    texts = random_texts(20, seed=5)
+    ours = encoder.load(str(tiny_base), "cpu", "float32")
+    rival = rivals_beam.run_inference_best(Task(str(tiny_base), ours.bundle.max_tokens, texts[:4], tmp_path, {}))
+    np.testing.assert_allclose(rival.encode(texts), ours.features(texts), atol=1e-5)
+
+
 def test_many_heads_are_copies_under_other_names():
-    found = heads_cost.many_heads(16)
-    assert len({head.task for head in found}) == 16
-    assert found[8].fingerprint == found[0].fingerprint == heads.load(heads.bundled()[0]).fingerprint
+    copies = heads_cost.many_heads(16)
+    assert len({head.task for head in copies}) == 16
+    assert copies[8].fingerprint == copies[0].fingerprint == heads.load(heads.bundled()[0]).fingerprint
     assert heads_cost.counts(16) == [1, 2, 4, 8, 16]
 
 
@@ -133,6 +151,6 @@ def test_child_that_fails_says_so():
 def test_label_and_its_kernel_run_at_tiny_sizes(tmp_path):
     optional("sklearn")
     printed = child.run([sys.executable, "-m", "benchmarks.kernel", "64", "1"], label.ONE_THREAD).printed
-    found = json.loads(printed.splitlines()[-1])
-    assert len(found) == len(kernel.SHAPES) + len(heads.bundled())
-    assert all(entry["logits"]["ours"]["per_second"] > 0 for entry in found)
+    entries = json.loads(printed.splitlines()[-1])
+    assert len(entries) == len(kernel.SHAPES) + len(heads.bundled())
+    assert all(entry["logits"]["ours"]["per_second"] > 0 for entry in entries)
