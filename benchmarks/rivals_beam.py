@@ -60,7 +60,7 @@ def run_inference_defaults(task: Task) -> Rival:
 
     _LOADED_MODELS["pipeline"] = feature_extraction(task, "float32")
     handler = HuggingFacePipelineModelHandler(task="feature-extraction", model=task.base, device="CPU")
-    handler.load_model = _LoadedModel("pipeline")
+    handler.load_model = _LoadedModel("pipeline")  # type: ignore[method-assign]  # nothing is loaded again
 
     def encode(texts: list[str]) -> np.ndarray:
         results = _run_pipeline(texts, RunInference(handler))
@@ -82,13 +82,13 @@ def run_inference_best(task: Task) -> Rival:
 
     def build(batch_size: int) -> Rival:
         handler = PytorchModelHandlerKeyedTensor(
-            inference_fn=mean_of_last_layer,
+            inference_fn=mean_of_last_layer,  # type: ignore[arg-type]  # it gives arrays, which Beam passes on
             min_batch_size=batch_size,
             max_batch_size=batch_size,
             batch_length_fn=_count_tokens,
             batch_bucket_boundaries=list(LENGTH_BUCKETS),
         )
-        handler.load_model = _LoadedModel("model")
+        handler.load_model = _LoadedModel("model")  # type: ignore[method-assign]  # nothing is loaded again
 
         def encode(texts: list[str]) -> np.ndarray:
             examples = [
