@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 import os
@@ -10,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from transforms.filesystem import files
+from transforms.filesystem.expand import expand
 from transforms.layout import shard_key
 from transforms.options import ReadOptions
 from transforms.readers.formats import detect, why_not_data
@@ -96,9 +96,9 @@ def _match(pattern: str, store: str) -> list[files.File]:
 def _report_unread(pattern: str, named: str, store: str) -> None:
     """Warn about folders that a pattern does not go into, and about links that lead nowhere."""
     if os.path.isdir(named):
-        paths = [os.path.join(named, name) for name in os.listdir(named)]
+        paths, repeated = [os.path.join(named, name) for name in os.listdir(named)], []
     else:
-        paths = glob.glob(named, recursive=True)
+        paths, repeated = expand(named)
     folders = [] if "**" in pattern else [path for path in paths if os.path.isdir(path)]
     folders = [path for path in folders if path != store and why_not_data(path) is None]
     if folders:
@@ -108,6 +108,13 @@ def _report_unread(pattern: str, named: str, store: str) -> None:
             len(folders),
             folders[0],
             named if os.path.isdir(named) else os.path.dirname(named),
+        )
+    if repeated:
+        _log.warning(
+            "--input %s: %d links to folders are not followed, as the folders are read anyway; the first is %s",
+            pattern,
+            len(repeated),
+            repeated[0],
         )
     if broken := sorted(path for path in paths if os.path.islink(path) and not os.path.exists(path)):
         _log.warning("--input %s: %d links lead to no file; the first is %s", pattern, len(broken), broken[0])

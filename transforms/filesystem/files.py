@@ -15,6 +15,7 @@ import uuid
 from typing import TYPE_CHECKING, BinaryIO
 
 from transforms.filesystem import remote
+from transforms.filesystem.expand import expand
 from transforms.filesystem.remote import use_options as use_options
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def match(pattern: str) -> list[File]:
     if os.path.isdir(pattern):
         os.listdir(pattern)  # raises an error with the reason; glob returns an empty list instead
         pattern = os.path.join(glob.escape(pattern), "*")
-    paths = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
+    paths = [pattern] if os.path.isfile(pattern) else expand(pattern)[0]
     return [stat(path) for path in paths if os.path.isfile(path)]
 
 
