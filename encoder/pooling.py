@@ -51,20 +51,51 @@ class Pooling:
         first = self.layers.index(layer) * share
         return slice(first, first + share)
 
-    def __call__(self, hidden: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, hidden: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], mask: torch.Tensor | None
+    ) -> torch.Tensor:
         """Pool one batch.
 
         Args:
             hidden: hidden states by layer, each (n, tokens, width); 0 is the embeddings.
-            mask: (n, tokens) bool, true at the text's tokens; padding is at the right.
+            mask: (n, tokens) bool, true at the text's tokens; padding is at the right. None: there is no padding.
 
         Returns:
             (n, dim) float32.
         """
         import torch
 
-        pooled = [pool(hidden[layer].float(), mask, position) for layer in self.layers for position in self.positions]
+        if mask is None:
+            pooled = [pool_all(hidden[layer], position) for layer in self.layers for position in self.positions]
+        else:
+            pooled = [
+                pool(hidden[layer].float(), mask, position) for layer in self.layers for position in self.positions
+            ]
         return torch.cat(pooled, dim=1)
+
+
+def pool_all(hidden: torch.Tensor, position: str) -> torch.Tensor:
+    """Pool one layer (n, tokens, width) of any dtype without padding at one position: (n, width) float32."""
+    import torch
+
+    if position == "mean":
+        return hidden.sum(1, dtype=torch.float32) / hidden.shape[1]
+    if position == "max":
+        return hidden.amax(1).float()
+    if position == "cls":
+        return hidden[:, 0].float()
+    if position == "last":
+        return hidden[:, -1].float()
+    return _first_tokens(hidden.float(), position)
+
+
+def _first_tokens(hidden: torch.Tensor, position: str) -> torch.Tensor:
+    """Lay the first K tokens of (n, tokens, width) side by side, with zeros after a shorter text: (n, K * width)."""
+    import torch
+
+    k = first_k(position)
+    assert k is not None, position
+    return torch.nn.functional.pad(hidden[:, :k], (0, 0, 0, k - min(k, hidden.shape[1]))).flatten(1)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, position: str) -> torch.Tensor:
@@ -80,11 +111,7 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, position: str) -> torch.Tenso
         return hidden[:, 0]
     if position == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    k = first_k(position)
-    assert k is not None, position
-    first_tokens = torch.where(mask.unsqueeze(2), hidden, 0.0)[:, :k]  # zeros fill up a shorter text
-    missing = k - first_tokens.shape[1]
-    return torch.nn.functional.pad(first_tokens, (0, 0, 0, missing)).flatten(1)
+    return _first_tokens(torch.where(mask.unsqueeze(2), hidden, 0.0), position)
 
 
 def first_k(position: str) -> int | None:

@@ -67,11 +67,12 @@ class Packing:
 def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], packing: Packing) -> torch.Tensor:
     """Pool hidden states, each (tokens, width), into (n, dim) float32."""
     parts_of_layer = {layer: packing.split(hidden[layer]) for layer in pooling.layers}
-    pooled = []
-    for run, (_, texts, length) in enumerate(packing.runs):
-        mask = torch.ones(texts, length, dtype=torch.bool, device=hidden[0].device)
-        pooled.append(pooling({layer: parts[run] for layer, parts in parts_of_layer.items()}, mask))
-    return torch.cat(pooled)
+    return torch.cat(
+        [
+            pooling({layer: parts[run] for layer, parts in parts_of_layer.items()}, None)
+            for run in range(len(packing.runs))
+        ]
+    )
 
 
 def attention(packing: Packing) -> Attend:

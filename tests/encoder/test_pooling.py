@@ -61,3 +61,12 @@ def test_an_unknown_position_lists_the_right_ones(position):
 def test_layers_must_be_distinct_and_there(layers):
     with pytest.raises(ValueError, match="layers"):
         Pooling(layers=layers)
+
+
+@pytest.mark.parametrize("position", ["cls", "mean", "max", "last", "first_2", "first_7"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_padding_no_mask_is_needed(position, dtype):
+    hidden = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    pooling = Pooling(layers=(0,), positions=(position,))
+    masked = pooling((hidden,), torch.ones(4, 5, dtype=torch.bool))
+    assert torch.equal(pooling((hidden,), None), masked)

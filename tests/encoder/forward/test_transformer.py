@@ -14,7 +14,7 @@ from encoder.encode import Encoder
 from encoder.forward import transformer
 from encoder.forward.model import load_model
 from encoder.forward.packed import PackedRunner, Packing, attention
-from encoder.forward.transformer import count_positions
+from encoder.forward.transformer import count_positions, fuses, load
 from tests.encoder.alone import FAMILY_TEXTS, hidden_states, random_bundle
 
 CPU = torch.device("cpu")
@@ -143,3 +143,19 @@ def test_the_bundled_encoder_runs_without_transformers(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("approximation", ["gelu", "gelu_new"])
+def test_fused_products_round_as_bfloat16_does_and_no_text_depends_on_its_batch(approximation, tiny_base):
+    if not fuses(CPU, torch.bfloat16):
+        pytest.skip("this processor has no bfloat16 instructions")
+    config = json.loads((tiny_base / "config.json").read_text()) | {"hidden_act": approximation}
+    exact, fused = (load(tiny_base, config, 2, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
+    hidden = torch.randn(700, exact._word_embeddings.shape[1], generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.inference_mode():
+        for gelu in (False, True):
+            ours = fused._linear(hidden, fused._layers[0]["intermediate"], gelu)
+            theirs = exact._linear(hidden.float(), exact._layers[0]["intermediate"], gelu)
+            torch.testing.assert_close(ours.float(), theirs, rtol=0.02, atol=0.02)
+            for part in (slice(0, 1), slice(3, 40), slice(100, 612)):
+                assert torch.equal(fused._linear(hidden[part], fused._layers[0]["intermediate"], gelu), ours[part])
