@@ -132,7 +132,7 @@ def _first_equal(columns: np.ndarray, best: np.ndarray) -> np.ndarray:
 
 
 def _lists(rows: np.ndarray, label_index: np.ndarray, scores: np.ndarray, shape: tuple[int, ...]) -> MultiLabels:
-    """Lay out as lists the labels given to n rows, in any order; shape is (n, classes), scores lie in [0, 1]."""
+    """Convert the labels given to n rows, in any order, to lists; shape is (n, classes), scores lie in [0, 1]."""
     n, classes = shape
     # One integer holds row, falling score and class. Floats in [0, 1] have the order of their 30 bits. The integer
     # stays below 2**63 as long as n * classes is below 2**33. Sorting integers takes a tenth of the time of np.lexsort.

@@ -1,4 +1,4 @@
-"""Say what a run will do and what it did, for people and for programs."""
+"""Summarise a run: its plan and its results, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from heads import Head
 from transforms.plan import Plan
 from transforms.store import Store
 
-_GOES_ON = "annotate or encode goes on with them, unless their shards have changed since: see status"
+_INCOMPLETE_HINT = "annotate or encode completes them, unless their shards have changed: see status"
 EXIT_UNITS_FAILED = 3
 EXIT_TOO_MANY_REJECTS = 4
 
 
 @dataclasses.dataclass
 class Summary:
-    """Sum up a run.
+    """Results of a run.
 
     Attributes:
         plan: shards and units by their state when the run began.
@@ -68,7 +68,7 @@ class Summary:
 def summarize(
     counters: dict[str, int], plan: Plan, heads: list[Head], failures: list[dict[str, Any]], max_reject_share: float
 ) -> Summary:
-    """Make a run's summary of its counters and failures."""
+    """Make the summary of a run from its counters and failures."""
     documents, padded = counters.get("documents", 0), counters.get("padded_tokens", 0)
     rejected = _under(counters, "rejected/")
     # Rows that an earlier, killed run of the same units had read count too.
@@ -89,7 +89,7 @@ def summarize(
         tokens=counters.get("tokens", 0),
         truncated=counters.get("truncated", 0),
         padding_share=1 - counters.get("tokens", 0) / padded if padded else 0.0,
-        rejected=dict(sorted(rejected.items(), key=lambda item: -item[1])),
+        rejected=dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0]))),
         labelled=labelled,
         label_shares=shares,
         failures=failures,
@@ -102,7 +102,7 @@ def summarize(
 
 
 def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
-    """Print what a dry run found."""
+    """Print the plan of a dry run."""
     counts = plan.counts
     print(f"encoder {bundle.name} ({bundle.fingerprint[:12]}, {bundle.bits} bits), {len(heads)} heads")
     if "shards_new" in counts:
@@ -113,7 +113,7 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
         states = ", ".join(f"{counts[f'units_{state}']} of {state} shards" for state in ("new", "changed", "partial"))
         print(f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {_bytes(counts['bytes_to_encode'])})")
     if counts.get("units_incomplete"):
-        print(f"  incomplete, left out {counts['units_incomplete']:>7,}  ({_GOES_ON})")
+        print(f"  incomplete, left out {counts['units_incomplete']:>7,}  ({_INCOMPLETE_HINT})")
     print(f"  coded, labels missing {counts['units_to_label']:>6,}")
     print(f"  coded and labelled  {counts['units_done']:>8,}")
     for task in [head.task for head in heads]:
@@ -124,7 +124,7 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
 
 
 def describe_done(plan: Plan, heads: list[Head], summary: Summary) -> str:
-    """Say that a run had nothing to encode or label."""
+    """Format the summary of a run that had nothing to encode or label."""
     return "\n".join([_nothing_to_do(plan, heads), *_versions(summary)])
 
 
@@ -145,12 +145,12 @@ def _nothing_to_do(plan: Plan, heads: list[Head]) -> str:
     labels = f" and the labels of {len(heads)} heads" if heads else ""
     done = f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes{labels}"
     if left := counts.get("units_incomplete"):
-        return f"nothing to do: {done}, but {left:,} more units are incomplete; {_GOES_ON}"
+        return f"nothing to do: {done}, but {left:,} more units are incomplete; {_INCOMPLETE_HINT}"
     return f"nothing to do: {done}"
 
 
 def format_summary(summary: Summary, store: Store) -> str:
-    """Lay a run's summary out for people."""
+    """Format a run's summary for people."""
     lines = []
     if summary.documents or summary.rejected:
         padding = f", {summary.padding_share:.1%} padding" if summary.tokens else ""

@@ -1,9 +1,9 @@
-"""Read a store again, all of it, and prove that it is whole.
+"""Read all files of a store and check that it is complete and undamaged.
 
     encode-once verify --store my-store [--input 'corpus/*' --text_field body]
 
-With --input, the shards are read again too, and every row of them must be accounted for. Exit code 1 and a list where
-something is not as it must be.
+With --input, the shards are read too, and every row of them must be coded or rejected. Problems are listed, and the exit
+code is then 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What verify read, what is wrong, and what is merely unfinished."""
+    """What was read, problems, and notes about what is merely unfinished."""
 
     files: int
     documents: int
@@ -48,7 +48,7 @@ class Verification:
 
 
 def run(argv: Sequence[str]) -> Verification:
-    """Verify a store, print what is wrong, return it."""
+    """Verify a store, print the problems and return them."""
     options = parse_verify(argv)
     check_options(options.beam_args, verify_parser())
     prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
@@ -60,8 +60,8 @@ def run(argv: Sequence[str]) -> Verification:
         print(f"note: {note}")
     for problem in result.problems:
         print(f"PROBLEM: {problem}")
-    verdict = f"{len(result.problems):,} problems" if result.problems else "whole"
-    print(f"read {result.files:,} files of {result.documents:,} documents: {verdict}")
+    found = f"{len(result.problems):,}" if result.problems else "no"
+    print(f"read {result.files:,} files with {result.documents:,} documents: {found} problems")
     return result
 
 
@@ -71,7 +71,7 @@ def verify(
     """Check a store.
 
     Args:
-        patterns: shards to read again, and to account for row by row.
+        patterns: shards to read again, whose rows must all be coded or rejected.
         reading: how they are read.
         encoder: short fingerprint of the encoder whose codes are compared with the shards; None: those of each.
     """
@@ -120,14 +120,14 @@ def verify(
 
 
 def _with_progress_bar(results: Iterable[_Result], count: int, name: str) -> Iterable[_Result]:
-    """Draw a bar over results that come one by one, where there is a terminal."""
+    """Show a progress bar over results, in a terminal only."""
     from tqdm import tqdm
 
     return tqdm(results, name, count, unit="shard", disable=None, leave=False)
 
 
 def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tuple[str, Listing]]]:
-    """List the folders of labels by the short fingerprint of the encoder whose codes they were made of."""
+    """List the folders of labels by the short fingerprint of the encoder whose codes they were made from."""
     folders: dict[str, list[tuple[str, Listing]]] = {}
     for task in files.list_folders(store.path("labels")):
         for head in files.list_folders(store.path("labels", task)):
@@ -148,7 +148,7 @@ def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tupl
 
 
 def _leftovers(store: Store) -> Iterator[str]:
-    """Name temporary files that belong to no run that lives."""
+    """List temporary files that no living run owns."""
     from pipelines.runs import is_alive
 
     for name in files.list_names(store.path("runs")):

@@ -1,4 +1,4 @@
-"""Lay out codes as the store keeps them, and commit them file by file."""
+"""Convert encoded blocks to the tables that the store keeps, and commit them file by file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def code_bits(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def part_table(codes: encoder.Codes) -> pa.Table:
-    """Lay out what the encoder gave for n texts in the schema of a part."""
+    """Convert the codes of n texts to a table in the schema of a part."""
     width = codes.bits.shape[1]
     bits = pa.py_buffer(np.ascontiguousarray(codes.bits))
     code = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(codes), [None, bits])
@@ -50,7 +50,7 @@ def part_table(codes: encoder.Codes) -> pa.Table:
 
 
 def codes_table(block: TextBlock, part: pa.Table) -> pa.Table:
-    """Join the rows of a block with what the encoder gave for them, in the schema of codes."""
+    """Join the rows of a block with their codes, in the schema of codes."""
     texts = block.table
     columns = {
         "id": texts["id"],
@@ -94,7 +94,7 @@ class CodesFileWriter:
         return block.last or self.rows + block.table.num_rows >= self._max_rows
 
     def append(self, block: TextBlock, part: pa.Table) -> None:
-        """Add the next block and what the encoder gave for it."""
+        """Add the next block and its codes."""
         self._writer.append(codes_table(block, part).replace_schema_metadata(self._schema.metadata))
         self.rows += block.table.num_rows
         self._rejects.append(block.rejects)

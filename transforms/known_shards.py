@@ -131,13 +131,8 @@ class KnownShards:
                 keys = [key for key in self._by_size.get((shard.size_bytes, shard.reading), ()) if key not in claimed]
                 if keys:
                     # The same path or name is the likeliest, and is compared first.
-                    name = shard.relative_path.rpartition("/")[2]
-                    keys.sort(
-                        key=lambda key: (
-                            self._path(key) != shard.relative_path,
-                            self._path(key).rpartition("/")[2] != name,
-                        )
-                    )
+                    path, name = shard.relative_path, _name(shard.relative_path)
+                    keys.sort(key=lambda key: (self._path(key) != path, _name(self._path(key)) != name))
                     candidates[shard.path] = keys
         with ThreadPoolExecutor(_THREADS) as pool:
             doubtful = [shard for shard in shards if shard.path in candidates]

@@ -100,7 +100,7 @@ def _report_unread(pattern: str, named: str, store: str) -> None:
     else:
         paths, repeated = expand(named)
     folders = [] if "**" in pattern else [path for path in paths if os.path.isdir(path)]
-    folders = [path for path in folders if path != store and why_not_data(path) is None]
+    folders = [path for path in folders if path != store and not os.path.basename(path).startswith((".", "_"))]
     if folders:
         _log.warning(
             "--input %s: %d folders are not read, the first is %s; '%s/**' reads all files below",

@@ -18,6 +18,7 @@ from pipelines.models.labelled import DataError, check_classes, read_labelled, r
 from pipelines.models.options import parse_train_head
 from pipelines.options import OptionError, annotate_parser, parse_annotate
 from transforms.filesystem import files
+from transforms.match import InputError
 
 TRAIN = ["--name", "t", "--train", "a.csv", "--validation", "b.csv", "--output", "out"]
 
@@ -110,6 +111,17 @@ def test_folders_that_are_not_read_are_reported(annotate_tiny, tmp_path, caplog)
     (tmp_path / "in" / "sub" / "b.txt").write_text("bad\n")
     assert annotate_tiny(heads=[]).documents == 1
     assert "1 folders are not read" in caplog.text
+    assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
+
+
+@pytest.mark.parametrize("name", ["changes", "notice", "old.tmp"])
+def test_a_folder_with_the_name_of_documentation_is_reported_like_any_other(annotate_tiny, tmp_path, caplog, name):
+    (tmp_path / "in" / name).mkdir(parents=True)
+    (tmp_path / "in" / name / "b.txt").write_text("good\n")
+    (tmp_path / "in" / "_hidden").mkdir()
+    with pytest.raises(InputError, match="matches no file"):
+        annotate_tiny(heads=[])
+    assert f"1 folders are not read, the first is {tmp_path}/in/{name};" in caplog.text
     assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import status, verify
+from pipelines import prune, status, verify
 from tests.conftest import write_corpus
 from transforms.layout import with_metadata
 
@@ -37,7 +37,7 @@ def rewrite(path, change) -> None:
 def test_a_whole_store_is_whole(store, tmp_path, capsys):
     assert problems(store) == []
     assert problems(store, "--input", f"{tmp_path}/in") == []
-    assert "whole" in capsys.readouterr().out
+    assert "162 documents: no problems" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -278,6 +278,44 @@ def test_status_tells_what_is_incomplete_and_missing(annotate_tiny, tmp_path, ca
     assert codes.incomplete == 1
     assert sum(found.missing for found in labels) == 1
     assert "INCOMPLETE: 1 units" in capsys.readouterr().out
+
+
+def test_status_tells_shards_without_any_codes(annotate_tiny, tmp_path, capsys):
+    write_corpus(tmp_path / "in", rows=20)
+    annotate_tiny("--id_field", "id", heads=["mood"])
+    store = tmp_path / "store"
+    for path in (store / "codes").rglob("a-txt*"):
+        path.unlink()
+    codes, labels = status.run(["--store", str(store)])
+    assert (codes.incomplete, codes.uncoded, labels.without_codes) == (0, ("a.txt",), 1)
+    shown = capsys.readouterr().out
+    assert "INCOMPLETE: 1 shards have no codes, the first is a.txt; the same annotate command encodes them" in shown
+    assert "WITHOUT CODES: 1 shards have labels but no codes" in shown
+    shutil.rmtree(store / "codes")
+    codes, labels = status.run(["--store", str(store)])
+    assert (codes.files, len(codes.uncoded), labels.without_codes) == (0, 8, 8)
+    annotate_tiny("--id_field", "id", heads=["mood"])
+    codes, labels = status.run(["--store", str(store)])
+    assert (codes.uncoded, labels.without_codes, codes.documents) == ((), 0, labels.documents)
+
+
+def test_removed_shards_and_earlier_versions_do_not_count_as_shards_without_codes(annotate_tiny, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / "in" / name).write_text(f"good film {name}\n")
+    annotate_tiny(heads=["mood"])
+    (tmp_path / "in" / "a.txt").write_text("another good film\n")
+    (tmp_path / "in" / "b.txt").unlink()
+    annotate_tiny(heads=["mood"])
+    assert [found.shards for found in status.run(["--store", str(tmp_path / "store")])] == [3, 3]
+    prune.run(["--store", str(tmp_path / "store"), "--input", f"{tmp_path}/in", "--yes"])
+    codes, labels = status.run(["--store", str(tmp_path / "store")])
+    assert (codes.shards, codes.uncoded, labels.without_codes) == (2, (), 0)
+
+
+def test_status_lists_labels_by_task(store):
+    _, *labels = status.run(["--store", str(store)])
+    assert [found.folder for found in labels] == sorted(found.folder for found in labels)
 
 
 def test_status_for_programs_is_json(store, capsys):

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
-from transforms.blocks import UnitError
 from transforms.options import ReadOptions
 from transforms.readers.columns import (
     id_of,
@@ -37,29 +36,10 @@ _decode_json_with_huge_ints = json.JSONDecoder(parse_int=float).raw_decode
 
 
 def read_json_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: RowBuilder) -> Iterator[pa.RecordBatch]:
-    """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA. Each line is a JSON object.
-
-    Raises:
-        UnitError: The shard is a JSON array.
-    """
+    """Read batches of lines and their positions (n,) int64 into batches of ROW_SCHEMA. Each line is a JSON object."""
     parser = _JsonParser(builder.options)
     for lines, positions in batches:
-        if positions[0] == 0 and _begins_an_array(lines.data[lines.begins[0] : lines.ends[0]]):
-            raise UnitError(
-                "the shard is a JSON array, not JSON lines; convert it with jq -c '.[]'", "unsupported_format"
-            )
         yield builder.build(positions=positions, **parser.parse(lines))
-
-
-def _begins_an_array(line: bytes) -> bool:
-    """Return whether the first line of a shard begins an array of rows. A single row that is an array is a reject."""
-    if not line.lstrip().startswith(b"["):
-        return False
-    try:
-        rows = json.loads(line)
-    except (ValueError, RecursionError):
-        return True
-    return any(isinstance(row, dict) for row in rows)
 
 
 class _JsonParser:

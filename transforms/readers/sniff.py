@@ -52,6 +52,7 @@ _TEXTLIKE_SIGNATURES = (
 )
 _TAR_MARK = slice(257, 262)
 _BEGINS_A_JSON_OBJECT = re.compile(rb"(\xef\xbb\xbf)?\s*\{\s*(\}|\"(\\.|[^\"\\])*\"\s*:)")
+_BEGINS_A_JSON_OBJECT_OVER_LINES = re.compile(rb"(\xef\xbb\xbf)?\s*\{[ \t\r]*\n\s*\"(\\.|[^\"\\])*\"\s*:")
 _BEGINS_A_JSON_ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*" + _BEGINS_A_JSON_OBJECT.pattern.partition(rb"\s*")[2])
 
 
@@ -67,6 +68,8 @@ def kind_of_content(kind: Kind, beginning: bytes, options: ReadOptions) -> Kind:
     _refuse_pointer(beginning)
     if name := signature(beginning):
         raise UnitError(f"the file is {name} data, not {_words(kind)}; {_cure(name)}", "unexpected_content")
+    if kind == "jsonl":
+        _refuse_json_document(beginning)
     if kind not in ("text", "unknown") or options.format != "auto":
         return kind
     if beginning.startswith(UTF16_MARKS):
@@ -76,8 +79,10 @@ def kind_of_content(kind: Kind, beginning: bytes, options: ReadOptions) -> Kind:
         raise UnitError(
             f"the file is not text: it has {what}; for text in another encoding set --encoding", "unexpected_content"
         )
-    if kind == "unknown" and _BEGINS_A_JSON_ARRAY.match(beginning):
-        return "jsonl"  # whose reader reports that it is an array
+    if kind == "unknown" and (
+        _BEGINS_A_JSON_ARRAY.match(beginning) or _BEGINS_A_JSON_OBJECT_OVER_LINES.match(beginning)
+    ):
+        _refuse_json_document(beginning)
     rows = json_rows(beginning)
     if not rows:
         return "text"
@@ -184,6 +189,33 @@ def has_field(row: dict[str, Any], name: str) -> bool:
 def _refuse_pointer(beginning: bytes) -> None:
     if beginning.startswith(_LFS_POINTER):
         raise UnitError("the file is a Git LFS pointer, not the data; run git lfs pull", "unexpected_content")
+
+
+def _refuse_json_document(beginning: bytes) -> None:
+    """Refuse a JSON array of rows and an object that is written over several lines: each row must be on one line."""
+    if _begins_an_array(beginning):
+        raise UnitError("the file is a JSON array, not JSON lines; convert it with jq -c '.[]'", "unsupported_format")
+    if _BEGINS_A_JSON_OBJECT_OVER_LINES.match(beginning):
+        raise UnitError(
+            "the file is JSON with one object over several lines, not JSON lines; write each row on one line, for example "
+            "with jq -c .",
+            "unsupported_format",
+        )
+
+
+def _begins_an_array(beginning: bytes) -> bool:
+    """Return whether a file begins with an array of rows. A single row that is an array is a reject."""
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text.startswith(b"["):
+        return False
+    line, newline, _ = text.partition(b"\n")
+    if not newline and len(beginning) >= SNIFF_BYTES:  # the end of the line was not read
+        return _BEGINS_A_JSON_ARRAY.match(text) is not None
+    try:
+        rows = json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return any(isinstance(row, dict) for row in rows)
 
 
 def _is_utf8(beginning: bytes) -> bool:

@@ -118,9 +118,36 @@ def test_json_lines_without_the_text_field_name_the_fields_they_have():
         read(JSONL, "data", options=ReadOptions(text_field="body"))
 
 
-def test_json_array_under_a_name_without_a_format_fails_its_unit():
-    with pytest.raises(UnitError, match="JSON array"):
-        read(json.dumps(ROWS).encode(), "data")
+@pytest.mark.parametrize("name", ["data", "a.json", "a.jsonl"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_array_of_rows_fails_all_its_units(name, indent):
+    data = json.dumps(ROWS, indent=indent).encode()
+    for unit in byte_ranges(len(data), 700):
+        with pytest.raises(UnitError, match="the file is a JSON array, not JSON lines; convert it with jq"):
+            read(data, name, unit)
+
+
+@pytest.mark.parametrize("name", ["data", "a.json", "a.jsonl"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_object_over_several_lines_fails_all_its_units(name, mark):
+    data = (mark + json.dumps({"rows": ROWS}, indent=2)).encode()
+    for unit in byte_ranges(len(data), 700):
+        with pytest.raises(
+            UnitError, match="one object over several lines, not JSON lines; write each row on one line"
+        ):
+            read(data, name, unit)
+
+
+def test_one_bad_json_line_is_a_reject_even_if_it_is_the_first():
+    for first in (b'{"text": "cut off\n', b"{\n", b"[1, 2]\n", b'{"text":\n'):
+        blocks = read(first + JSONL, "a.jsonl")
+        assert [row[2] for row in rejects(blocks)] == ["malformed_json"]
+        assert len(column(blocks, "text")) == len(ROWS)
+
+
+def test_a_long_first_row_that_is_an_array_is_a_reject():
+    blocks = read(json.dumps([1] * SNIFF_BYTES).encode() + b"\n" + JSONL, "a.jsonl")
+    assert [row[2] for row in rejects(blocks)] == ["malformed_json"]
 
 
 def test_long_first_line_that_may_be_json_fails_its_unit():
