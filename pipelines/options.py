@@ -59,14 +59,15 @@ class AnnotateOptions:
         metavar="ENCODER",
         kind="path",
         suggestions=("default",),
-        help="default, the folder of a bundle or model, a Hugging Face id, or the first digits of a fingerprint in the store",
+        help="default (the bundled encoder), the folder of a bundle or model, a Hugging Face id, or the first six or more digits "
+        "of a fingerprint in the store",
     )
     heads: tuple[str, ...] = option(
         (ALL_HEADS,),
         metavar="HEAD",
         kind="path",
         suggestions=(ALL_HEADS, NO_HEADS),
-        help="names of bundled heads and folders of other heads; all stands for every bundled head, none for no head",
+        help="names of bundled heads, or folders of other heads; all selects every bundled head, none no head",
     )
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     encoding: EncodeOptions = dataclasses.field(default_factory=EncodeOptions)
@@ -85,7 +86,7 @@ class AnnotateOptions:
         default_text="that of the store; for a new store, the folder that all patterns share",
         help="folder that the paths of the shards are relative to",
     )
-    prune: bool = option(False, help="afterwards, remove shards that are gone and labels of earlier heads")
+    prune: bool = option(False, help="after the run, remove shards whose files are gone, and labels of earlier heads")
     dry_run: bool = option(False, help="print what the run would do, and stop")
     progress: bool = option(True, help="show no progress bar")
     beam_args: tuple[str, ...] = ()
@@ -124,7 +125,9 @@ class VerifyOptions:
 
     store: str = like(AnnotateOptions, "store", help="the store")
     input: tuple[str, ...] = like(
-        AnnotateOptions, "input", help="shards to read again, to account for every row; patterns as for annotate"
+        AnnotateOptions,
+        "input",
+        help="shards to read again, to check that every row was coded or rejected; patterns as for annotate",
     )
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     input_root: str | None = like(StatusOptions, "input_root")
@@ -147,7 +150,7 @@ class PruneOptions:
 
     store: str = like(AnnotateOptions, "store", help="the store")
     input: tuple[str, ...] = like(
-        AnnotateOptions, "input", help="remove shards that these patterns should match and whose files are gone"
+        AnnotateOptions, "input", help="also remove shards that these patterns would match but whose files are gone"
     )
     input_root: str | None = like(StatusOptions, "input_root")
     yes: bool = option(False, help="remove shards even if they hold more than 20 % of the documents")
@@ -161,7 +164,7 @@ class PruneOptions:
 
 
 _DESCRIPTIONS = {
-    "annotate": "Encode every new document once and label it with every head. What the store has is not computed again.",
+    "annotate": "Encode every new document once and label it with every head. Only what the store lacks is computed.",
     "encode": "Encode every new document once, without labels: the half of annotate that benefits from a GPU.",
     "label": "Label the codes in a store: the half of annotate that needs neither a GPU nor the text.",
 }
@@ -213,9 +216,9 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     """Parse the arguments of annotate, encode or label; unrecognised ones are Beam's.
 
     Raises:
-        OptionError: names the first option whose value is not valid, and what is.
+        OptionError: names the first option whose value is not valid, and the valid values.
     """
-    # With a value, --dry_run is an option of a runner's; ours takes none.
+    # --dry_run=VALUE is an option of Dataflow's runner; ours takes no value.
     ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
     theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
     known, beam_args = annotate_parser(command).parse_known_args(ours)

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Job:
-    """What a run works with.
+    """Everything that a run needs.
 
     Attributes:
         bundle: the encoder.
@@ -51,10 +51,10 @@ class Job:
 
 
 def prepare(options: AnnotateOptions, command: str) -> Job:
-    """Check everything a user can get wrong, before any model is loaded, and plan the run.
+    """Check options, heads, encoder and shards before any model is loaded, and plan the run.
 
     Raises:
-        EncoderError, HeadError, InputError, StoreError: what is wrong, in one line.
+        EncoderError, HeadError, InputError, StoreError: one of them cannot be used; the message is one line.
     """
     with store_errors(options.store):
         return _prepare_labels(options) if command == "label" else _prepare(options)
@@ -109,13 +109,13 @@ class Comparison:
         self._listings: dict[str, Listing] | None = None
 
     def is_same(self, shard: Shard, key: str) -> bool:
-        """Whether a shard is the one that the store has under a key, moved or touched; a copy beside it is another shard."""
+        """Return whether a shard is the one that the store has under a key, moved or touched. A copy is another shard."""
         try:
             if files.is_another_file(self._known.latest[key].source, shard.path):
                 return False
             hashes, units = self._hashes(key)
             ranges = cut_shard(shard, self._store.rules.unit_bytes) if hashes else []
-        except (OSError, ValueError, UnitError):  # what cannot be read now is encoded, or fails, as any shard
+        except (OSError, ValueError, UnitError):  # a shard that cannot be read fails later, like any other
             return False
         limits = block_limits(self._store.rules)
         return len(ranges) == units and has_content(shard, ranges, hashes, self._reading, limits)
@@ -146,7 +146,7 @@ def _report_recognised(recognised: list[tuple[str, str]]) -> None:
 
 
 def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
-    """Warn where a store has codes, none of them of this encoder: an upgrade may have brought another default."""
+    """Warn if a store has codes, but none of this encoder: an upgrade may have changed the default encoder."""
     if others := [known for known in stored_encoders(store) if known != bundle.fingerprint[:12]]:
         _log.warning(
             "the store has codes of encoder %s and none of %s (%s), so every document is encoded; to keep the codes that are "
@@ -158,7 +158,7 @@ def _warn_of_another_encoder(store: str, bundle: Bundle) -> None:
 
 
 def _warn_of_another_root(store: Store, known: KnownShards, root: str, shards: list[Shard]) -> None:
-    """Warn where shards are named relative to another folder than the store's, and none of them is known."""
+    """Warn if paths are relative to another folder than the store's and no shard is known."""
     paths = {sighting.path for sighting in known.latest.values()}
     if (
         paths
@@ -166,8 +166,8 @@ def _warn_of_another_root(store: Store, known: KnownShards, root: str, shards: l
         and not any(s.key in known.latest or s.relative_path in paths for s in shards)
     ):
         _log.warning(
-            "--input_root %s differs from the store's own, %s, and no shard is known, so all are new; if the corpus was moved, "
-            "give as --input_root the folder where %s is now",
+            "--input_root is %s, the store was made with %s, and no shard is known, so all shards are new; if the corpus was "
+            "moved, set --input_root to the folder where %s is now",
             root,
             store.input_root or "none",
             store.input_root or "it",
@@ -175,27 +175,27 @@ def _warn_of_another_root(store: Store, known: KnownShards, root: str, shards: l
 
 
 def _warn_of_other_options(codes: Listing, known: KnownShards, shards: list[Shard]) -> None:
-    """Warn where a file is in the store as read with other options: its rows will be there twice."""
+    """Warn if the store has codes of a file as read with other options: its rows will be in the store twice."""
     for shard in shards:
         others = [] if shard.key in codes.shards else known.other_readings(shard)
         if any(unit.rows for key in others for unit in codes.shards.get(key, {}).values()):
             _log.warning(
-                "%s has not changed, but the store has it as read with other options (--text_field, --id_field, --format, "
-                "--max_text_bytes): its rows will be in the store twice, and those of other shards like it; status names them",
+                "%s has not changed, but the store has its codes as read with other options (--text_field, --id_field, --format, "
+                "--max_text_bytes): its rows will be in the store twice, as those of similar shards; status lists them",
                 shard.path,
             )
             return
 
 
 def _warn_of_recompressed(known: KnownShards, shards: list[Shard]) -> None:
-    """Warn where a new shard has the name of a known one but for its compression: its rows will be in the store twice."""
+    """Warn if the names of a new and a known shard differ only in the compression: the rows will be in the store twice."""
     stems = {_stem(sighting.path): sighting for sighting in known.latest.values()}
     for shard in shards:
         other = stems.get(_stem(shard.relative_path))
         if shard.key not in known.latest and other is not None and other.path != shard.relative_path:
             _log.warning(
-                "%s looks like %s with another compression: as its rows have other ids, it is encoded as a new shard; "
-                "prune removes the old one when its file is gone",
+                "%s seems to be %s with another compression: it is encoded as a new shard, with other ids; prune removes the old "
+                "one when its file is gone",
                 shard.path,
                 other.path,
             )
@@ -207,7 +207,7 @@ def _stem(path: str) -> str:
 
 
 def find_encoder(name: str, store: str) -> Bundle:
-    """Describe the encoder of a name, or of the beginning of a fingerprint that the store has."""
+    """Describe the encoder with a name, or with the first digits of a fingerprint in the store."""
     if match := re.fullmatch(r"e?([0-9a-f]{6,64})", name):
         matching = [fingerprint for fingerprint in stored_encoders(store) if fingerprint.startswith(match[1][:12])]
         if len(matching) == 1:
@@ -216,7 +216,7 @@ def find_encoder(name: str, store: str) -> Bundle:
 
 
 def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
-    """Load the heads asked for and check that they fit the encoder and each other."""
+    """Load the heads of --heads and check them against the encoder and each other."""
     if set(options.heads) == {NO_HEADS}:
         return []
     names = dict.fromkeys(options.heads)
@@ -225,11 +225,11 @@ def find_heads(options: AnnotateOptions, bundle: Bundle) -> list[Head]:
         del names[ALL_HEADS]
         loaded = [heads.load(name) for name in heads.bundled() if name not in names]
         if options.encoder != "default":
-            # "all" means what fits: the bundled heads are for the bundled encoder.
+            # "all" selects the heads that fit: the bundled heads are for the bundled encoder.
             fitting = [head for head in loaded if head.encoder_fingerprint == bundle.fingerprint]
             if len(fitting) < len(loaded):
                 _log.warning(
-                    "%d of %d bundled heads fit encoder %s: the others were fitted on the bundled one; train-head makes more",
+                    "%d of %d bundled heads are used: the others were not fitted on encoder %s; train-head fits heads for it",
                     len(fitting), len(loaded), bundle.fingerprint[:12],
                 )  # fmt: skip
             loaded = fitting
@@ -266,7 +266,7 @@ def label_listings(store: Store, used: list[Head]) -> dict[str, Listing]:
 
 
 def find_root(options: AnnotateOptions) -> str:
-    """Return the folder relative paths are relative to: as asked for, as the store was made, or as the patterns share."""
+    """Return the input root: that of --input_root, of the store, or the folder that all patterns share."""
     if options.input_root:
         return files.absolute(options.input_root)
     if files.exists(files.join(options.store, STORE_FILE)):

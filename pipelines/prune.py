@@ -1,4 +1,4 @@
-"""Remove from a store what nobody needs: labels of earlier heads, leftover parts, shards that are gone.
+"""Remove from a store what is no longer needed: labels of earlier heads, leftover parts, shards that are gone.
 
     encode-once prune --store my-store
     encode-once prune --store my-store --input 'corpus/*.jsonl.gz' --dry_run
@@ -50,7 +50,7 @@ class Pruning:
 
 
 def run(argv: Sequence[str]) -> Pruning:
-    """Prune a store, print what was removed, return it."""
+    """Prune a store, print what was removed and return it."""
     options = parse_prune(argv)
     check_options(options.beam_args, prune_parser())
     prepare_files([options.store, *options.input, options.input_root or ""], options.beam_args)
@@ -71,8 +71,8 @@ def prune(store: Store, patterns: Sequence[str] = (), yes: bool = False, dry_run
     share = pruning.removed_documents / pruning.documents if pruning.documents else 0.0
     if share > MAX_SHARE and not yes and not dry_run:
         raise StoreError(
-            f"{len(pruning.shards):,} shards with {share:.0%} of the documents of store {store.root} are gone; the first is "
-            f"{pruning.shards[0][2]}; if they are not only out of reach, remove them with --yes"
+            f"the files of {len(pruning.shards):,} shards, {share:.0%} of the documents of store {store.root}, are missing; the "
+            f"first is {pruning.shards[0][2]}; check that the disk is mounted; prune --yes removes them"
         )
     for task, fingerprint, documents in pruning.heads:
         print(
@@ -90,7 +90,7 @@ def prune(store: Store, patterns: Sequence[str] = (), yes: bool = False, dry_run
 
 
 def find(store: Store, patterns: Sequence[str]) -> Pruning:
-    """Find what can be removed; raises as `prune`."""
+    """Find what can be removed; raises what `prune` raises."""
     heads = []
     for head in describe_stored_heads(store):
         current = current_head(store, head["task"])
@@ -119,7 +119,7 @@ def _leftover_parts(store: Store, encoder: str, codes: Listing, gone: Iterable[s
 
 
 def _gone(store: Store, known: KnownShards, patterns: Sequence[str]) -> list[str]:
-    """Return the keys of shards which the patterns should match and whose files are missing."""
+    """Return the keys of shards that the patterns would match and whose files are missing."""
     there: set[str] = set()
     for pattern in patterns:
         try:

@@ -1,4 +1,4 @@
-"""Write the record of a run into the store: options, plan and results; and clean up after killed runs."""
+"""Write the record of a run (options, plan, results) into the store, and clean up after killed runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from transforms.store import Store, StoreError
 LOCK_FILE = "lock"
 PAGE = "report.html"
 _log = logging.getLogger(__name__)
-# Options of Beam whose values are recorded. Others may hold secrets, inside of values too, and are recorded by name.
+# Options of Beam whose values are recorded. The values of all others may hold secrets.
 _BEAM_OPTIONS_SHOWN = frozenset(
     f"--{name}"
     for name in (
@@ -46,15 +46,17 @@ _PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "to
 
 
 class Run:
-    """One run on a store, from `with Run(…)` to its end. `run.json` has the state "running" until it is done.
+    """A run on a store, as a context manager. `run.json` has the state "running" until the run ends.
 
-    On a local store the run holds a lock on a file in its folder. However the process ends, the lock ends with it, and a
-    later run sees that its temporary files are leftovers. `report.html` is written at the end.
+    On a local store the run holds a lock on a file in its folder. The lock is released however the process ends, so a later
+    run recognises temporary files as leftovers. `report.html` is written at the end.
     """
 
     def __init__(self, store: Store, command: str, argv: Sequence[str]) -> None:
         started = datetime.datetime.now(datetime.timezone.utc)
-        self.store = dataclasses.replace(store, run_id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+        # Milliseconds, because what a later run saw of a shard replaces what an earlier one saw, in the order of run ids.
+        run_id = f"{started:%Y%m%dT%H%M%S}.{started.microsecond // 1000:03d}Z-{secrets.token_hex(4)}"
+        self.store = dataclasses.replace(store, run_id=run_id)
         self.record: dict[str, Any] = {
             "run": self.store.run_id,
             "state": "running",
@@ -70,7 +72,7 @@ class Run:
         try:
             if files.is_local(self.store.root):
                 os.makedirs(self.store.run_folder)
-                # The lock first: a folder of temporary files without one belongs to a dead run.
+                # The lock first, because a folder of temporary files without a lock belongs to a dead run.
                 self._lock = _lock(files.join(self.store.run_folder, LOCK_FILE))
                 os.makedirs(self.store.temporary_folder)
                 clean_dead_runs(self.store)
@@ -93,7 +95,7 @@ class Run:
         if error is not None:
             ended["error"] = f"{type(error).__name__}: {error}"
         if self._lock is not None:
-            shutil.rmtree(self.store.temporary_folder, ignore_errors=True)  # may be what makes room for the record
+            shutil.rmtree(self.store.temporary_folder, ignore_errors=True)  # frees space for the record
         try:
             self.note(**ended)
             self.store.write_file(f"runs/{self.store.run_id}/{PAGE}", render(self.record))
@@ -108,10 +110,10 @@ class Run:
 
 
 def redact(argv: Sequence[str], options: Container[str]) -> list[str]:
-    """Return command-line arguments with `***` for what may be a secret: the store is read by many.
+    """Redact values of command-line arguments that may be secrets, because many people can read a store.
 
-    Values of `options` (this program's own, such as "--store") and of harmless options of Beam are shown, without what URLs
-    hold of users, passwords and signatures. Of all other options the name is shown.
+    Values of `options` (this program's own, such as "--store") and of harmless options of Beam are kept, except users,
+    passwords and signatures in URLs. All other values become `***`.
     """
     redacted: list[str] = []
     shown = False
@@ -132,9 +134,9 @@ def _redact_value(value: str, shown: bool) -> str:
 
 
 def clean_dead_runs(store: Store) -> None:
-    """Remove the temporary files of runs that died, and say in their `run.json` that they did. Local stores only."""
+    """Remove the temporary files of dead runs, and record in their `run.json` that they were killed. Local stores only."""
     for name in files.list_names(store.path("runs")):
-        if name.endswith(".tmp"):  # of a run that died while it made store.json
+        if name.endswith(".tmp"):  # of a run that died while it created store.json
             os.unlink(store.path("runs", name))
     for name in files.list_folders(store.path("runs")):
         folder = store.path("runs", name)
@@ -143,14 +145,14 @@ def clean_dead_runs(store: Store) -> None:
             continue
         lock = _lock(os.path.join(folder, LOCK_FILE))
         if lock is None:
-            continue  # it lives
+            continue  # the run is alive
         shutil.rmtree(temporary, ignore_errors=True)
         _mark_dead(folder)
         os.close(lock)
 
 
 def is_alive(store: Store, run_id: str) -> bool:
-    """Return whether a run on a local store holds its lock; on other stores every run may be alive."""
+    """Return whether a run on a local store holds its lock. On other stores every run may be alive: True."""
     if not files.is_local(store.root):
         return True
     path = store.path("runs", run_id, LOCK_FILE)
@@ -174,7 +176,7 @@ def _mark_dead(folder: str) -> None:
 
 
 def _lock(path: str) -> int | None:
-    """Lock a file until the process ends; None where another process holds it."""
+    """Lock a file until the process ends; None if another process holds the lock."""
     import fcntl
 
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -83,14 +83,15 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
             print(f"  INCOMPLETE: {status.incomplete:,} units; the same annotate command completes them")
         if status.uncoded:
             print(
-                f"  INCOMPLETE: {len(status.uncoded):,} shards have no codes, the first is {status.uncoded[0]}; the same annotate "
-                "command encodes them"
+                f"  INCOMPLETE: {len(status.uncoded):,} shards have no codes; the first is {status.uncoded[0]}; "
+                "the same annotate command encodes them"
             )
         if status.missing:
             print(f"  MISSING: {status.missing:,} coded units without these labels; label makes them")
         if status.without_codes:
             print(
-                f"  WITHOUT CODES: {status.without_codes:,} shards have labels but no codes; the same annotate command encodes them"
+                f"  WITHOUT CODES: {status.without_codes:,} shards have labels but no codes; "
+                "the same annotate command encodes them"
             )
         if not status.current:
             print("  NOT CURRENT: another head of this task is current; prune removes these labels")

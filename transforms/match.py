@@ -78,7 +78,7 @@ def _match(pattern: str, store: str) -> list[files.File]:
     if reported:
         path, why = next(iter(reported.items()))
         _log.warning(
-            "--input %s: %d files are skipped, as they are no data; the first is %s (%s); name a file to read it",
+            "--input %s: %d files are skipped; the first is %s (%s); to read such a file, name it in --input",
             pattern,
             len(reported),
             path,
@@ -103,7 +103,7 @@ def _report_unread(pattern: str, named: str, store: str) -> None:
     folders = [path for path in folders if path != store and not os.path.basename(path).startswith((".", "_"))]
     if folders:
         _log.warning(
-            "--input %s: %d folders are not read, the first is %s; '%s/**' reads all files below",
+            "--input %s: %d folders are not read; the first is %s; '%s/**' reads the files in all folders",
             pattern,
             len(folders),
             folders[0],
@@ -117,7 +117,7 @@ def _report_unread(pattern: str, named: str, store: str) -> None:
             repeated[0],
         )
     if broken := sorted(path for path in paths if os.path.islink(path) and not os.path.exists(path)):
-        _log.warning("--input %s: %d links lead to no file; the first is %s", pattern, len(broken), broken[0])
+        _log.warning("--input %s: %d links are broken; the first is %s", pattern, len(broken), broken[0])
 
 
 def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
@@ -128,9 +128,7 @@ def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
         if real not in chosen or path == real:
             chosen[real] = matched[path]
     if left_out := len(matched) - len(chosen):
-        _log.warning(
-            "%d paths lead to files that other paths lead to as well (symbolic links): each is read once", left_out
-        )
+        _log.warning("%d paths are symbolic links to files that are matched already; each file is read once", left_out)
     return chosen.values()
 
 

@@ -117,7 +117,7 @@ def test_a_recompressed_file_is_reported(night, tmp_path, caplog):
     (tmp_path / "in" / "b.jsonl").unlink()
     (tmp_path / "in" / "b.jsonl.gz").write_bytes(gzip.compress(content))
     night()
-    assert "b.jsonl.gz looks like b.jsonl with another compression" in caplog.text
+    assert "b.jsonl.gz seems to be b.jsonl with another compression" in caplog.text
 
 
 def test_a_link_to_a_folder_of_shards_does_not_count_them_twice(night, tmp_path):
@@ -129,7 +129,7 @@ def test_a_link_to_a_folder_of_shards_does_not_count_them_twice(night, tmp_path)
 def test_links_that_lead_nowhere_are_reported(night, tmp_path, caplog):
     (tmp_path / "in" / "gone.txt").symlink_to("nowhere.txt")
     night()
-    assert "1 links lead to no file; the first is" in caplog.text
+    assert "1 links are broken; the first is" in caplog.text
 
 
 def test_a_night_without_work_leaves_a_record(night, tmp_path):

@@ -121,7 +121,7 @@ def test_a_folder_with_the_name_of_documentation_is_reported_like_any_other(anno
     (tmp_path / "in" / "_hidden").mkdir()
     with pytest.raises(InputError, match="matches no file"):
         annotate_tiny(heads=[])
-    assert f"1 folders are not read, the first is {tmp_path}/in/{name};" in caplog.text
+    assert f"1 folders are not read; the first is {tmp_path}/in/{name};" in caplog.text
     assert annotate_tiny(heads=[], input=f"{tmp_path}/in/**").documents == 1
 
 
@@ -138,7 +138,7 @@ def test_another_root_that_makes_everything_new_is_told(annotate_tiny, tmp_path,
     (tmp_path / "in" / "a.txt").rename(tmp_path / "in" / "b.txt")
     (tmp_path / "in" / "b.txt").write_text("a third text\n")
     annotate_tiny("--input_root", str(tmp_path), heads=[])
-    assert f"--input_root {tmp_path} differs from the store's own, {tmp_path}/in" in caplog.text
+    assert f"--input_root is {tmp_path}, the store was made with {tmp_path}/in, and no shard is known" in caplog.text
 
 
 def test_options_that_rejected_all_rows_put_nothing_in_twice(annotate_tiny, tmp_path, caplog):

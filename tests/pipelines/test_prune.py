@@ -58,7 +58,7 @@ def test_shards_outside_the_patterns_are_left_alone(store, tmp_path):
 def test_many_missing_shards_are_removed_only_when_that_is_confirmed(store, tmp_path, capsys):
     for name in ("b.jsonl", "c.csv", "g.tsv"):
         (tmp_path / "in" / name).unlink()
-    with pytest.raises(StoreError, match=r"3 shards with 38% of the documents .* are gone; .* --yes"):
+    with pytest.raises(StoreError, match=r"files of 3 shards, 38% of the documents .* are missing; .* --yes"):
         prune.run(["--store", str(store), "--input", f"{tmp_path}/in"])
     assert documents(store) == [160, 160]
     prune.run(["--store", str(store), "--input", f"{tmp_path}/in", "--yes"])

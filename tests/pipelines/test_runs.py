@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipelines.options import annotate_parser
@@ -38,3 +40,12 @@ def test_no_file_of_a_run_tells_a_secret(tmp_path):
     assert {"run.json", "report.html"} <= {path.name for path in written}
     assert all("hush" not in path.read_text() for path in written)
     assert "body" in (tmp_path / "store" / "runs" / run.store.run_id / "run.json").read_text()
+
+
+def test_ids_of_runs_sort_by_time(tmp_path):
+    store = open_or_create_store(str(tmp_path / "store"), "/", {}, "test")
+    ids = []
+    for _ in range(8):
+        time.sleep(0.002)
+        ids.append(Run(store, "annotate", []).store.run_id)
+    assert ids == sorted(ids)

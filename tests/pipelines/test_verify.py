@@ -158,7 +158,7 @@ def test_a_shard_read_with_other_options_is_in_the_store_twice_and_said_to_be(an
     annotate_tiny("--id_field", "id", heads=["mood"])
     assert "has not changed" not in caplog.text
     annotate_tiny(heads=["mood"])
-    assert "a.jsonl has not changed, but the store has it as read with other options" in caplog.text
+    assert "a.jsonl has not changed, but the store has its codes as read with other options" in caplog.text
     capsys.readouterr()
     codes, labels = status.run(["--store", str(tmp_path / "store")])
     ((path, keys),) = codes.twice
@@ -289,7 +289,7 @@ def test_status_tells_shards_without_any_codes(annotate_tiny, tmp_path, capsys):
     codes, labels = status.run(["--store", str(store)])
     assert (codes.incomplete, codes.uncoded, labels.without_codes) == (0, ("a.txt",), 1)
     shown = capsys.readouterr().out
-    assert "INCOMPLETE: 1 shards have no codes, the first is a.txt; the same annotate command encodes them" in shown
+    assert "INCOMPLETE: 1 shards have no codes; the first is a.txt; the same annotate command encodes them" in shown
     assert "WITHOUT CODES: 1 shards have labels but no codes" in shown
     shutil.rmtree(store / "codes")
     codes, labels = status.run(["--store", str(store)])
