@@ -59,8 +59,8 @@ class AnnotateOptions:
         metavar="ENCODER",
         kind="path",
         suggestions=("default",),
-        help="default (the bundled encoder), the folder of a bundle or model, a Hugging Face id, or the first six or more digits "
-        "of a fingerprint in the store",
+        help="default (the bundled encoder), the folder of a bundle or model, a Hugging Face id, or the first six or more "
+        "digits of a fingerprint in the store",
     )
     heads: tuple[str, ...] = option(
         (ALL_HEADS,),

@@ -109,9 +109,13 @@ class Comparison:
         self._listings: dict[str, Listing] | None = None
 
     def is_same(self, shard: Shard, key: str) -> bool:
-        """Return whether a shard is the one that the store has under a key, moved or touched. A copy is another shard."""
+        """Return whether a shard is the one that the store has under a key, moved or touched.
+
+        A copy at another relative path is another shard as long as the original exists.
+        """
         try:
-            if files.is_another_file(self._known.latest[key].source, shard.path):
+            known = self._known.latest[key]
+            if known.path != shard.relative_path and files.is_another_file(known.source, shard.path):
                 return False
             hashes, units = self._hashes(key)
             ranges = cut_shard(shard, self._store.rules.unit_bytes) if hashes else []
@@ -180,8 +184,9 @@ def _warn_of_other_options(codes: Listing, known: KnownShards, shards: list[Shar
         others = [] if shard.key in codes.shards else known.other_readings(shard)
         if any(unit.rows for key in others for unit in codes.shards.get(key, {}).values()):
             _log.warning(
-                "%s has not changed, but the store has its codes as read with other options (--text_field, --id_field, --format, "
-                "--max_text_bytes): its rows will be in the store twice, as those of similar shards; status lists them",
+                "%s has not changed, but the store has its codes as read with other options (--text_field, --id_field, "
+                "--format, --max_text_bytes): its rows will be in the store twice, as those of similar shards; status lists "
+                "them",
                 shard.path,
             )
             return
@@ -194,8 +199,8 @@ def _warn_of_recompressed(known: KnownShards, shards: list[Shard]) -> None:
         other = stems.get(_stem(shard.relative_path))
         if shard.key not in known.latest and other is not None and other.path != shard.relative_path:
             _log.warning(
-                "%s seems to be %s with another compression: it is encoded as a new shard, with other ids; prune removes the old "
-                "one when its file is gone",
+                "%s seems to be %s with another compression: it is encoded as a new shard, with other ids; prune removes the "
+                "old one when its file is gone",
                 shard.path,
                 other.path,
             )

@@ -71,8 +71,8 @@ def prune(store: Store, patterns: Sequence[str] = (), yes: bool = False, dry_run
     share = pruning.removed_documents / pruning.documents if pruning.documents else 0.0
     if share > MAX_SHARE and not yes and not dry_run:
         raise StoreError(
-            f"the files of {len(pruning.shards):,} shards, {share:.0%} of the documents of store {store.root}, are missing; the "
-            f"first is {pruning.shards[0][2]}; check that the disk is mounted; prune --yes removes them"
+            f"the files of {len(pruning.shards):,} shards, {share:.0%} of the documents of store {store.root}, are missing; "
+            f"the first is {pruning.shards[0][2]}; check that the disk is mounted; prune --yes removes them"
         )
     for task, fingerprint, documents in pruning.heads:
         print(

@@ -69,6 +69,16 @@ def test_a_corpus_moved_to_whole_seconds_is_known(night, tmp_path, how):
     assert night(input=tmp_path / "new").documents == 0  # without telling the root
 
 
+def test_a_corpus_copied_with_other_times_is_recognised_beside_the_original(night, tmp_path):
+    before = store_files(tmp_path / "store")
+    shutil.copytree(tmp_path / "in", tmp_path / "new", copy_function=shutil.copyfile)
+    for path in (tmp_path / "new").iterdir():
+        os.utime(path, (1000, 1000))
+    summary = night("--input_root", str(tmp_path / "new"), input=tmp_path / "new")
+    assert (summary.documents, summary.recognised) == (0, 8)
+    assert store_files(tmp_path / "store") == before
+
+
 def test_a_copy_beside_the_original_is_a_shard_of_its_own(night, tmp_path):
     shutil.copy(tmp_path / "in" / "a.txt", tmp_path / "in" / "copy.txt")
     assert night().documents == 10
