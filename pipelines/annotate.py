@@ -3,7 +3,7 @@
     encode-once annotate --input 'corpus/*.jsonl.gz' --store my-store --text_field body --id_field id
     encode-once annotate --input 'gs://bucket/corpus/*.parquet' --store gs://bucket/store --runner DataflowRunner …
 
-Exit codes: 0 done; 2 the call cannot be carried out; 3 some units failed (everything else is done); 4 more rows were
+Exit codes: 0 done; 2 the command cannot be carried out; 3 some units failed (everything else is done); 4 more rows were
 rejected than --max_reject_share.
 """
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(argv: Sequence[str]) -> Summary:
-    """Run annotate and return its summary; `summary.exit_code` is what the shell gets."""
+    """Run annotate and return its summary; `summary.exit_code` is the exit code of the command."""
     return _run(argv, "annotate")
 
 
@@ -59,7 +59,7 @@ def run_encode(argv: Sequence[str]) -> Summary:
 
 
 def run_label(argv: Sequence[str]) -> Summary:
-    """Run label: every head over the codes in the store, without looking at any shard."""
+    """Run label: apply every head to the codes in the store, without reading any shard."""
     return _run(argv, "label")
 
 
@@ -91,7 +91,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
 def _run_job(
     options: AnnotateOptions, beam_options: PipelineOptions | None, job: Job, command: str, argv: Sequence[str]
 ) -> Summary:
-    """Carry out what a job has to do, if anything (`beam_options`), and keep its record in the store."""
+    """Run a job and write its record into the store. Without `beam_options` there are no units to process."""
     from pipelines import prepare, report
     from pipelines.prune import prune
     from pipelines.runs import Run
@@ -115,12 +115,12 @@ def _run_job(
 
 
 def _check_workers(job: Job, options: AnnotateOptions, beam_options: PipelineOptions) -> None:
-    """Check what workers need before a run begins, as far as it can be seen from here."""
+    """Check before a run begins what workers need, as far as this machine can tell."""
     local = is_local(beam_options)
     if local and job.plan.to_encode:
         check_encoding(job.bundle, options)
     elif not local and job.plan.to_encode and os.path.isdir(job.bundle.base_id):
-        _log.warning("workers must find the base model where it is found here, at %s", job.bundle.base_id)
+        _log.warning("every worker needs the base model at the same path as here: %s", job.bundle.base_id)
     elif local:
         _spread_over_cores(beam_options, options)
 
@@ -148,7 +148,7 @@ def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) 
 
 
 def remove_earlier_versions(job: Job) -> tuple[int, int]:
-    """Remove shards of which a later version is complete now; return how many, and their documents.
+    """Remove shards whose later version is complete; return the numbers of shards and documents.
 
     Readers that see files only (DuckDB) would count both versions.
     """
@@ -171,10 +171,10 @@ def remove_earlier_versions(job: Job) -> tuple[int, int]:
 
 
 def check_encoding(bundle: Bundle, options: AnnotateOptions) -> None:
-    """Check here what a local worker would stumble over: the base model, the device, the precision.
+    """Check what a local worker needs: the base model, the device, the precision.
 
     Raises:
-        EncoderError: one of them cannot be had.
+        EncoderError: one of them is not available.
     """
     bundle.find_base()
     if options.encoding.device not in ("auto", "cpu"):  # looking for another one imports torch
@@ -212,9 +212,9 @@ def build(pipeline: beam.Pipeline, options: AnnotateOptions, job: Job, threads: 
 
 
 def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) -> None:
-    """Give a local run that only labels a worker thread a core, where nothing else is asked for.
+    """Use one worker thread per core for a local run that only labels, unless options say otherwise.
 
-    Encoding spreads each batch over the cores by itself; labelling a block is the work of one.
+    Encoding uses all cores for each batch; labelling a block uses one core.
     """
     from apache_beam.options.pipeline_options import DirectOptions
 
@@ -226,7 +226,7 @@ def _spread_over_cores(beam_options: PipelineOptions, options: AnnotateOptions) 
 
 
 def worker_threads(options: AnnotateOptions, beam_options: PipelineOptions) -> int | None:
-    """Return the CPU threads of one worker: several local workers share the cores; elsewhere torch decides."""
+    """Return the number of CPU threads of one worker. Several local workers share the cores; None: torch decides."""
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = beam_options.view_as(DirectOptions)

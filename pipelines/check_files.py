@@ -1,4 +1,4 @@
-"""Check the files of one encoder in a store: codes, what was rejected with them, and all labels made of them."""
+"""Check the files of one encoder in a store: codes, rejects, and all labels made from the codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RESUMABLE = "annotate completes it, unless the shard has changed since (see sta
 
 @dataclasses.dataclass
 class Findings:
-    """What is wrong with a shard's files, what is merely unfinished, and how much was read."""
+    """Problems of a shard's files, notes about unfinished units, and how much was read."""
 
     problems: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -32,23 +32,23 @@ class Findings:
 
 
 class UnreadableError(Exception):
-    """A file cannot be read: which one, why, and where the file itself is at fault, what helps."""
+    """A file cannot be read. The message names the file and the reason, and the remedy if the file is damaged."""
 
     def __init__(self, folder: str, name: FileName, error: Exception) -> None:
         program = "label" if folder.startswith("labels/") else "annotate"
-        cure = f"delete it, and {program} makes it again"
+        cure = f"delete it; {program} recreates it"
         if folder.startswith("rejects/"):
-            cure = f"delete it and the codes of {name.shard}, and annotate makes both again"
+            cure = f"delete it and the codes of {name.shard}; annotate recreates both"
         helps = "" if isinstance(error, OSError) else f"; {cure}"  # the errors of a file system may pass
         why = str(error) if isinstance(error, DamagedFileError) else f"{type(error).__name__}: {error}"
         super().__init__(f"{folder}/{name} cannot be read ({why}){helps}")
 
 
 class Checker:
-    """Checks the codes of one encoder, what was rejected with them, and all labels made of them."""
+    """Checks the codes of one encoder, their rejects, and all labels made from the codes."""
 
     def __init__(self, store: Store, folder: str, listing: Listing, labels: list[tuple[str, Listing]]) -> None:
-        """Check the codes in `folder`; `labels` are the folders of labels made of them."""
+        """Check the codes in `folder`; `labels` are the folders of labels made from them."""
         self.store = store
         self.folder = folder
         self.rejects_folder = folder.replace("codes/", "rejects/", 1)
@@ -58,7 +58,7 @@ class Checker:
         self.rejects = store.listing(self.rejects_folder)
 
     def check_shard(self, shard: str) -> Findings:
-        """Read all files of a shard, and the labels made of them."""
+        """Read all files of a shard, and the labels made from them."""
         found = Findings()
         units = self.listing.shards[shard]
         expected = self.listing.unit_count(shard) or 0
@@ -144,17 +144,17 @@ class Checker:
             yield f"{where}: its ids and positions are not those of the codes"
 
     def labels_without_codes(self) -> Iterator[str]:
-        """Name labels whose codes are missing, and files among labels with other names."""
+        """Yield problems: labels whose codes are missing, and files whose names are not those of labels."""
         for folder, listing in self.labels:
             yield from (f"{folder}/{name} is not the name of a file of labels" for name in listing.unrecognised)
             for shard, units in listing.shards.items():
                 for index, unit in units.items():
                     coded = self.listing.unit(shard, index) or UnitFiles(unit.units)
                     if extra := sorted(unit.files.keys() - coded.files.keys()):
-                        yield f"{folder}/{shard} unit {index}: labels of files {extra} that have no codes"
+                        yield f"{folder}/{shard} unit {index}: the files {extra} of labels have no codes"
 
     def check_source(self, shard: Shard, reading: ReadOptions, known: KnownShards) -> list[str]:
-        """Read a shard again and compare it, row for row, with what the store has of it."""
+        """Read a shard again and compare it, row by row, with its files in the store."""
         return list(self._source_problems(shard, reading, known))
 
     def _source_problems(self, shard: Shard, reading: ReadOptions, known: KnownShards) -> Iterator[str]:
@@ -165,11 +165,11 @@ class Checker:
             if shard.key not in self.listing.shards and any(
                 sighting.path == shard.relative_path for sighting in known.latest.values()
             ):
-                other = " (the path is there, but the shard changed since, or was read with other options)"
+                other = " (the store knows the path, but the shard has changed, or was read with other options)"
             for index, (start, stop, _) in enumerate(ranges):
                 files = self.listing.unit(shard.key, index)
                 if files is None or not files.complete:
-                    yield f"{shard.path} unit {index} of {len(ranges)} is not in {self.folder}, or not all of it{other}"
+                    yield f"{shard.path} unit {index} of {len(ranges)} is missing or incomplete in {self.folder}{other}"
                     continue
                 unit = Unit.of(shard, index, len(ranges), start, stop)
                 content = ContentHash.of_unit(unit, reading)
@@ -185,7 +185,7 @@ class Checker:
                         yield from self._compare(name, blocks, content.hexdigest())
                         blocks, rows, name = [], 0, next(names, None)
                 if blocks:
-                    yield f"{self.folder}/{shard.key} unit {index}: its shard holds {rows} more rows"
+                    yield f"{self.folder}/{shard.key} unit {index}: its shard has {rows} more rows"
         except (UnitError, OSError) as error:
             yield f"{shard.path} cannot be read again: {error}"
 
@@ -193,7 +193,7 @@ class Checker:
         where = f"{self.folder}/{name}"
         rows = sum(block.rows_read for block in blocks)
         if rows != name.rows_read:
-            yield f"{where}: {name.rows_read} rows were read then, {rows} are there now"
+            yield f"{where}: its name says that {name.rows_read} rows were read, the shard has {rows} now"
         try:
             file = self._open(self.folder, name)
             if not file.read()["id"].equals(pa.concat_tables([block.table for block in blocks])["id"]):
@@ -202,6 +202,6 @@ class Checker:
                 yield f"{where}: its content hash is not that of the rows of its shard"
             rejects = pa.concat_tables([block.rejects for block in blocks])
             if rejects.num_rows and not self._open(self.rejects_folder, name).read().equals(rejects):
-                yield f"{self.rejects_folder}/{name}: these are not the rows of the shard that are rejected"
+                yield f"{self.rejects_folder}/{name}: these are not the rejected rows of the shard"
         except UnreadableError as error:
             yield str(error)

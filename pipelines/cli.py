@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """A command: where its function `run(argv)` and the function that makes its parser are, and what it does."""
+    """A command: the places of `run(argv)` and of the function that makes its parser, and a summary."""
 
     run: str
     parser: str
@@ -178,13 +178,13 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None, log
 
 
 def _flush() -> None:
-    """Write what was printed now, where a reader that has left raises an error that `guard` expects."""
+    """Flush stdout here, so that `guard` handles the error if the reader of a pipe has closed it."""
     if sys.stdout is not None:  # closed by the shell
         sys.stdout.flush()
 
 
 def _discard_output() -> None:
-    """Send further output nowhere: the reader has left, and the interpreter flushes again when it ends."""
+    """Discard further output: the pipe is closed, and the interpreter flushes again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -211,7 +211,7 @@ def usage() -> str:
 
 
 def _is_correctable(error: Exception) -> bool:
-    """Whether the user can correct an error. A class is looked up only if its module was imported."""
+    """Return whether the user can correct an error. A class is looked up only if its module was imported."""
     places = (
         ("encoder.base", "EncoderError"),
         ("encoder.declare", "OptionError"),

@@ -55,13 +55,13 @@ def add_fields(container: argparse._ActionsContainer, cls: type, *names: str, **
 
 
 def from_arguments(cls: type[_T], namespace: argparse.Namespace, **given: Any) -> _T:
-    """Make a dataclass of parsed arguments; dataclasses among its fields are made of the same arguments.
+    """Make a dataclass from parsed arguments; fields that are dataclasses are made from the same arguments.
 
     Args:
-        given: values of fields, instead of the arguments'.
+        given: values of fields that replace those of the arguments.
 
     Raises:
-        OptionError: names the first option whose value is not valid, and what is.
+        OptionError: names the first option whose value is not valid, and the valid values.
     """
     values = values_of(cls, namespace) | given
     hints = typing.get_type_hints(cls)
@@ -75,7 +75,7 @@ def values_of(cls: type, namespace: argparse.Namespace) -> dict[str, Any]:
     """Return the values of a dataclass's options that a command line has, checked.
 
     Raises:
-        OptionError: names the first option whose value is not valid, and what is.
+        OptionError: names the first option whose value is not valid, and the valid values.
     """
     values = {}
     for option in options_of(cls):
@@ -87,7 +87,7 @@ def values_of(cls: type, namespace: argparse.Namespace) -> dict[str, Any]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations, answers mistakes in one line, and shows defaults and examples in its help."""
+    """A parser without abbreviations. Errors are one line; the help shows defaults and examples."""
 
     def __init__(self, prog: str, description: str, examples: Sequence[str] = (), epilog: str | None = None) -> None:
         super().__init__(
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
         return list(self._actions)
 
     def groups(self) -> Iterator[tuple[str, list[argparse.Action]]]:
-        """Yield the title and the arguments of each group that has some, without --help."""
+        """Yield the title and the arguments of each group that has arguments, without --help."""
         for group in self._action_groups:
             actions = [action for action in group._group_actions if action.dest != "help"]
             if actions:
@@ -127,7 +127,7 @@ class Parser(argparse.ArgumentParser):
         return "\n".join(part for part in parts if part)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line that says what is wrong, with the option that was meant if one is close, and exit with 2."""
+        """Print a one-line error, with the most similar option if there is one, and exit with code 2."""
         if unknown := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
             close = difflib.get_close_matches(unknown[1], self._option_string_actions, 1, 0.8)
             hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
@@ -137,7 +137,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Store(argparse._StoreAction):
-    """Store a value; a list of names that is given twice is added, not replaced: `--input a --input b` is both."""
+    """Store a value. A list of names given twice is concatenated: `--input a --input b` is both."""
 
     def __init__(self, *args: Any, option: Option, default_text: str = "", **more: Any) -> None:
         super().__init__(*args, **more)
@@ -159,7 +159,7 @@ class _Store(argparse._StoreAction):
 
 
 def default_text(action: argparse.Action) -> str:
-    """Return an argument's default as one would type it, or in words; "" if there is nothing to say."""
+    """Return an argument's default as typed on the command line, or in words; "" if it has none."""
     if isinstance(action, _Store) and action.default_text:
         return action.default_text
     default = action.default
@@ -198,7 +198,7 @@ def _width() -> int:
 
 
 def _wrap(command: str, width: int, continued: str = " \\") -> list[str]:
-    """Break a command before its options; `continued` ends a line that goes on, as a shell wants it."""
+    """Break a command into lines before its options; `continued` ends each line but the last."""
     lines = [""]
     for part in re.split(r" (?=--|\[options)", command):
         if lines[-1] and len(lines[-1]) + len(part) + 3 > width:
@@ -213,7 +213,7 @@ def _braces(choices: Sequence[str]) -> str:
 
 
 def value_text(action: argparse.Action) -> str:
-    """Return what stands for the values of an argument in a usage line; "" for a switch."""
+    """Return the placeholder for the values of an argument in a usage line; "" for a switch."""
     if not takes_value(action):
         return ""
     name = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
@@ -240,7 +240,7 @@ def _number(kind: type) -> Callable[[str], Any]:
 
 
 def _local_path(text: str) -> str:
-    """Read a path of this machine; the shell expands no `~` after a `=`."""
+    """Return a local path with `~` expanded, which the shell does not do after `=`."""
     from transforms.filesystem import files
 
     if not files.is_local(text):

@@ -1,4 +1,4 @@
-"""Show how far a run is by listing the store: that works whatever runner does the work."""
+"""Show the progress of a run by listing the store, which works with every runner."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """Draw a bar of what is done of a plan, documents/s and the time left, until `with` ends.
+    """A progress bar with documents/s and the time left, as a context manager.
 
     The bar counts bytes of the shards while there is text to encode, else documents to label. Without a terminal, a line is
     printed every half minute.
     """
 
     def __init__(self, store: Store, encoder: str, heads: Sequence[Head], plan: Plan, shown: bool = True) -> None:
-        """Watch a plan that is carried out on a store."""
+        """Show the progress of a plan on a store."""
         self._store = store
         self._shown = shown and files.is_local(store.root)
         self._unit_bytes = plan.unit_bytes
@@ -92,7 +92,7 @@ class Progress:
             bar.refresh()
 
     def poll(self) -> None:
-        """List the store and update what is done."""
+        """List the store and update `done` and `documents`."""
         done = documents = 0
         if self._by_bytes:
             listing = Listing(files.list_names(self._store.path(self._codes)))

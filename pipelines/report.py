@@ -23,8 +23,8 @@ class Summary:
         plan: shards and units by their state when the run began.
         documents: documents encoded in this run.
         tokens: tokens the model read for them.
-        truncated: documents of which part was not read.
-        padding_share: share of padding among what went through the model.
+        truncated: documents of which only a part was read.
+        padding_share: share of padding among the tokens that the model processed.
         rejected: rows that could not be used, by reason.
         labelled: documents labelled, by task.
         label_shares: share of the documents labelled that got a label, by task and label.
@@ -32,7 +32,7 @@ class Summary:
         seconds: wall time of the pipeline.
         encode_seconds: time in the encoder, summed over workers.
         recognised: shards that were recognised by their content, under another path or time.
-        replaced_shards: shards whose earlier version was removed, as a later one is complete.
+        replaced_shards: shards whose earlier version was removed, because a later one is complete.
         replaced_documents: documents of those earlier versions.
         models_loaded: how often a worker loaded the encoder.
         exit_code: 0, 3 (units failed) or 4 (too many rejects).

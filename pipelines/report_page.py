@@ -29,7 +29,7 @@ _PLAN_ROWS = {  # counts of the plan that are shown
 
 
 def render(record: dict[str, Any]) -> str:
-    """Return the page of what `run.json` holds; parts that it does not hold yet are left out."""
+    """Render the content of `run.json`; parts that are missing are left out."""
     failed = len(record.get("summary", {}).get("failures", ()))
     title = f"{record['command']}: {record['state']}" + (f", {failed:,} units failed" if failed else "")
     parts = [f"<h1>{escape(title)}</h1>", _asked(record)]

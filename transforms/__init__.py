@@ -1,7 +1,7 @@
 """The Beam transforms, and the store they read and write.
 
 An element is a unit or the name of a committed file, never a document; only units are ever shuffled. The transforms are
-imported when they are first asked for: planning, listing and checking a store need no Beam.
+imported when they are first used, because planning, listing and checking a store need no Beam.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) -> encoder.Encoder:
-    """Load the encoder that lies in a store; its base model must be found on this machine."""
+    """Load an encoder of a store; its base model must be available on this machine."""
     bundle = describe_stored_encoder(store.root, fingerprint)
     if options.base_id is not None:
         bundle = dataclasses.replace(bundle, base_id=options.base_id)
@@ -40,10 +40,10 @@ def load_stored_encoder(store: Store, fingerprint: str, options: EncodeOptions) 
 
 
 class EncodeUnits(beam.PTransform):
-    """Read, encode and commit `Unit` elements, with one model a process; give a `CodesFile` for each committed file.
+    """Read, encode and commit `Unit` elements, with one model per process; yield a `CodesFile` for each committed file.
 
-    Text and codes stay inside one call, so memory is that of one file whatever the runner fuses. A file that is there
-    already is not made again, by a resume, a retry or another run.
+    Text and codes stay inside one call, so memory is that of one file, however the runner fuses stages. A resume, a retry
+    and another run skip files that exist.
     """
 
     def __init__(self, store: Store, reading: ReadOptions, fingerprint: str, options: EncodeOptions) -> None:
@@ -108,7 +108,7 @@ class _EncodeUnits(beam.DoFn):
             self._count_resumed(files.rows + files.rejects, files.rejects)
 
     def _encode(self, unit: Unit, there: UnitFiles) -> Iterator[FileName]:
-        """Make the files of a unit that are not there, one after the other; give the names of all."""
+        """Write the missing files of a unit, one after the other; yield the names of all."""
         parts = self.store.unit_parts(parts_folder(self.fingerprint), unit.shard, unit.index, unit.count)
         content = ContentHash.of_unit(unit, self.reading)
         writer: CodesFileWriter | None = None
@@ -124,7 +124,7 @@ class _EncodeUnits(beam.DoFn):
                 if block.rows_read > rows_there:
                     raise StoreError(
                         f"a file of {unit.shard} in {codes_folder(self.fingerprint)} ends within block {block.index} of unit "
-                        f"{unit.index}; remove the files of this shard, and annotate makes them again"
+                        f"{unit.index}; remove the files of this shard; annotate recreates them"
                     )
                 rows_there -= block.rows_read
                 continue
@@ -150,14 +150,14 @@ class _EncodeUnits(beam.DoFn):
                 yield name
 
     def _read(self, unit: Unit) -> Iterator[TextBlock]:
-        """Give a unit's blocks; where it cannot be read further, record that and stop before its last block."""
+        """Yield the blocks of a unit. If it cannot be read to its end, record the failure and stop before its last block."""
         try:
             yield from read_unit(unit, self.reading, block_limits(self.store.rules))
         except Exception as error:  # whatever a damaged shard makes a library raise, the other units go on
             report_failure(self.store, unit.shard, unit.index, unit.path, "read", error)
 
     def _encode_block(self, block: TextBlock) -> tuple[float, pa.Table]:
-        """Encode a block; return the seconds it took, and the codes in the schema of a part."""
+        """Encode a block; return the seconds that it took, and the codes in the schema of a part."""
         with _encode_semaphore(self.encoder.device.type):
             started = time.perf_counter()
             codes = self.encoder.encode(block.table["text"].to_pylist())
@@ -177,10 +177,10 @@ class _EncodeUnits(beam.DoFn):
 
 @functools.cache
 def _encode_semaphore(device: str) -> contextlib.AbstractContextManager:
-    """Return what lets as many blocks be encoded at once, in one process, as there are cores for their threads.
+    """Return the semaphore that limits how many blocks one process encodes at once to its cores / threads.
 
-    Clusters give a process as many bundles as it has slots. Each encoding takes the torch threads of the whole process, or
-    the whole accelerator, so one after the other is as fast, and takes the memory of one.
+    Clusters give a process several bundles at once. Each encoding uses the torch threads of the whole process, or the
+    whole accelerator, so encoding one block after the other is as fast and needs the memory of one.
     """
     import torch
 

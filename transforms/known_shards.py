@@ -1,8 +1,8 @@
-"""Remember shards from run to run, and recognise them: after a move, a touch, or by another path.
+"""Record the shards of every run, and recognise them later under another path or time.
 
-Every run that sees shards under new names or times writes them to `runs/<id>/shards.parquet`. A shard whose path, size and
-time are known keeps its key. One of a known size that is not known by path and time is read (not encoded) and compared with
-the content hashes of the store's codes.
+Every run that finds shards under new paths or times writes them to `runs/<id>/shards.parquet`. A shard whose path, size and
+time are known keeps its key. A shard of a known size under another path or time is read (not encoded) and compared with the
+content hashes of the store's codes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SHARDS_SCHEMA = pa.schema(
         ("size_bytes", pa.int64()),
         ("version", pa.int64()),  # modification time in whole seconds, or a hash of the content
         ("reading", pa.string()),  # JSON of the options that decide what is read
-        ("id_path", pa.string()),  # what ids are made of: the path the shard had first
-        ("source", pa.string()),  # where the file was
+        ("id_path", pa.string()),  # ids are made from it: the first path of the shard
+        ("source", pa.string()),  # full path of the file
     ]
 )
 _THREADS = 4
@@ -98,7 +98,7 @@ class KnownShards:
         return known
 
     def write_new(self, store: Store, shards: Sequence[Shard]) -> None:
-        """Write what is not known yet about shards into the folder of the store's run."""
+        """Write new sightings of shards into the folder of the store's run."""
         new = [
             s for s in map(KnownShard.of, shards) if self._by_identity.get(s.identity) != s or self.latest[s.key] != s
         ]
@@ -109,11 +109,11 @@ class KnownShards:
     def recognise(
         self, shards: Sequence[Shard], is_same: Callable[[Shard, str], bool]
     ) -> tuple[list[Shard], list[tuple[str, str]]]:
-        """Give shards that are known the key and the path of ids that they had first.
+        """Return shards, the known ones with their first key and path of ids.
 
         Args:
             shards: as matched, with keys of their own.
-            is_same: whether a shard is the one that is stored under a key, moved or touched; reads the shard.
+            is_same: whether a shard, moved or touched, is the one stored under a key; reads the shard.
 
         Returns:
             The shards, and (earlier path, path) of those that were recognised by their content.
@@ -130,7 +130,7 @@ class KnownShards:
             if known is None:
                 keys = [key for key in self._by_size.get((shard.size_bytes, shard.reading), ()) if key not in claimed]
                 if keys:
-                    # The same path or name is the likeliest, and is compared first.
+                    # The same path or name is the most likely, and is compared first.
                     path, name = shard.relative_path, _name(shard.relative_path)
                     keys.sort(key=lambda key: (self._path(key) != path, _name(self._path(key)) != name))
                     candidates[shard.path] = keys
@@ -191,7 +191,7 @@ def has_content(
     options: ReadOptions,
     limits: BlockLimits,
 ) -> bool:
-    """Whether a shard has the content that the store has: reads it, unit by unit, until a hash differs.
+    """Return whether a shard has the content that the store has; read it unit by unit until a hash differs.
 
     Args:
         ranges: (start, stop, bytes) of the shard's units.

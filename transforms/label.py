@@ -1,4 +1,4 @@
-"""Label files of codes: one pass over the codes for all heads, one file of labels a head."""
+"""Label files of codes: one pass over the codes for all heads, one file of labels per head."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def label_counts(labels: pa.Table) -> Counter[str]:
 
 
 class LabelAndWrite(beam.PTransform):
-    """Label `CodesFile` elements by every head and commit one file of labels a head, of the same name.
+    """Label `CodesFile` elements by every head, and commit one file of labels per head under the same name.
 
-    All heads read the codes in one pass: unpacking the bits takes longer than the products of one head. A head that fails on
-    a file fails it for its task alone: that is recorded in the run's folder and the other heads go on.
+    All heads read the codes in one pass: unpacking the bits takes longer than the products of one head. If a
+    head fails on a file, the failure is recorded in the run's folder and the other heads continue.
     """
 
     def __init__(self, store: Store, encoder: str, heads: Sequence[HeadName], with_torch: bool = True) -> None:
-        """Take the names of heads that lie in the store; without torch, few documents are labelled sooner."""
+        """Label with heads of the store; few documents are labelled sooner without torch."""
         super().__init__()
         self.store = store
         self.encoder = encoder
@@ -127,7 +127,7 @@ class _LabelAndWrite(beam.DoFn):
                 )
             labelled = self.labeller.label(codes, missing)
         except DamagedFileError as error:
-            cure = "delete it, and annotate makes it again"
+            cure = "delete it; annotate recreates it"
             raise OSError(f"{folder}/{file.name} is damaged ({error}); {cure}") from None
         for head, labels in labelled.items():
             if labels.failure is not None:
@@ -146,7 +146,7 @@ class Labels:
     Attributes:
         writer: the file of labels.
         counts: rows by label.
-        failure: what the head raised; the writer is then not to be committed.
+        failure: the error of the head; the writer is then not committed.
     """
 
     def __init__(self, head: Head) -> None:
@@ -156,7 +156,7 @@ class Labels:
 
 
 class Labeller:
-    """Heads that label files of codes, loaded once a process."""
+    """Heads that label files of codes, loaded once per process."""
 
     def __init__(self, heads: Sequence[Head]) -> None:
         self._heads = heads
@@ -185,7 +185,7 @@ class Labeller:
         return labelled
 
     def _logits(self, heads: Sequence[Head], bits: np.ndarray) -> Iterator[tuple[Head, np.ndarray | None]]:
-        """Score all heads in one pass; None for each where that fails: each then meets the codes alone."""
+        """Score all heads in one pass; None for each if that fails, and each is then scored alone."""
         tasks = tuple(head.task for head in heads)
         if tasks not in self._banks:
             self._banks[tasks] = HeadBank(heads)
@@ -198,6 +198,6 @@ class Labeller:
 
 
 def with_torch(heads: Sequence[Head], rows: int | None) -> bool:
-    """Whether so many rows are worth the import of torch for scoring; None: the number is not known."""
+    """Return whether scoring so many rows justifies the import of torch; None: the number is not known."""
     weights = sum(head.weights.size for head in heads)
     return rows is None or rows * weights >= WORK_WITHOUT_TORCH

@@ -1,4 +1,4 @@
-"""Names and schemas of what lies in a store. Pure: no file is touched here."""
+"""Names and schemas of the files of a store. This module opens no file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _METADATA_KEY = "encode_once"
 
 
 def unit_prefix(shard: str, unit: int, units: int) -> str:
-    """Return what the names of all files of a unit begin with."""
+    """Return the prefix of the names of all files of a unit."""
     return f"{shard}.{unit:05d}-of-{units:05d}."
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class FileName:
-    """Name of a file of codes, and of the files of labels and rejects that belong to it.
+    """Name of a file of codes, and of its files of labels and rejects.
 
     `<shard>.<unit>-of-<units>.<index>.<rows>r<rejects>[.end].parquet`. The counts and the number of units are in the name so
     that a listing alone tells what is complete and how many rows there are.
@@ -82,7 +82,7 @@ class FileName:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class PartName:
-    """Name of a part: the codes of one block of a file that is not closed yet.
+    """Name of a part: the codes of one block of a file that is not complete yet.
 
     `<shard>.<unit>-of-<units>.<block>.<rows>r<rejects>.<source bytes>b.parquet`.
     """
@@ -109,10 +109,10 @@ class PartName:
 
 
 def shard_key(relative_path: str, size_bytes: int, version: int, reading: dict[str, Any]) -> str:
-    """Name a shard: the end of its path in readable form, a hash of the path, a hash of its version and how it is read.
+    """Return the key of a shard: a readable part of its path, a hash of the path, a hash of version and reading options.
 
-    The same path with another size or version, or read with other options (another text field), has another key with the
-    same beginning: it is encoded anew and the old codes are stale.
+    The same path with another size, version or reading option (such as the text field) has another key with the same
+    beginning. It is encoded anew.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", relative_path.lower()).strip("-")[-48:].strip("-") or "shard"
     path_hash = hashlib.sha256(relative_path.encode("utf-8", "surrogateescape")).hexdigest()[:10]
@@ -120,7 +120,7 @@ def shard_key(relative_path: str, size_bytes: int, version: int, reading: dict[s
     return f"{slug}-{path_hash}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
-# Folders. Values of Hive keys begin with a letter, or readers take digits for numbers.
+# Folders. Values of Hive keys begin with a letter, so that readers do not infer numbers.
 
 
 def encoder_value(encoder: str) -> str:
@@ -168,7 +168,7 @@ class UnitFiles:
 
     @property
     def complete(self) -> bool:
-        """Whether the unit's last file and all before it are there."""
+        """Whether the unit's last file and all files before it exist."""
         last = self.files.get(len(self.files) - 1)
         return last is not None and last.last
 
@@ -185,12 +185,12 @@ class UnitFiles:
 
 
 class Listing:
-    """What the names of a folder's files tell: which units are complete, and how many rows there are.
+    """The parsed names of a folder's files: which units are complete, and numbers of rows.
 
     Attributes:
         shards: files by shard key and unit.
         unrecognised: names that are not those of a store's file.
-        conflicts: names of files of which another version, with other counts, is there too.
+        conflicts: names of files that exist a second time with other counts.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -215,7 +215,7 @@ class Listing:
         return files is not None and files.complete
 
     def unit_count(self, shard: str) -> int | None:
-        """Return how many units a shard has; None if none of its files is there."""
+        """Return the number of units of a shard; None if it has no files."""
         return next((unit.units for unit in self.shards.get(shard, {}).values()), None)
 
     def is_complete_shard(self, shard: str) -> bool:
@@ -236,7 +236,7 @@ class Listing:
         }
 
     def names(self, shard: str | None = None) -> Iterator[FileName]:
-        """Give the names of all files, or of one shard's, in order."""
+        """Yield the names of all files, or of one shard's files, in order."""
         for key in sorted(self.shards) if shard is None else [shard] if shard in self.shards else []:
             for _, unit in sorted(self.shards[key].items()):
                 yield from unit.in_order()
@@ -246,7 +246,7 @@ class Listing:
         return sum(name.rows for name in self.names())
 
 
-# Schemas. Nothing in a file of codes or labels depends on when, where or by whom it was made.
+# Schemas. Files of codes and labels contain no times, hosts or users.
 
 
 def codes_schema(bits: int) -> pa.Schema:
@@ -264,7 +264,7 @@ def codes_schema(bits: int) -> pa.Schema:
 
 
 def part_schema(bits: int) -> pa.Schema:
-    """Return the schema of a part: what the encoder gave for the rows of one block."""
+    """Return the schema of a part: the codes of one block without ids and positions."""
     return pa.schema([codes_schema(bits).field(name) for name in ("code", "n_tokens", "truncated")])
 
 

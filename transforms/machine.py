@@ -1,4 +1,4 @@
-"""Versions and cores of this machine. Machines that work on one store need the same version of this package."""
+"""Versions and cores of this machine. Machines that write to one store need the same version of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Match patterns into shards: which files are read, and what identifies them."""
+"""Match patterns to shards: the files that are read, with their formats and keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InputError(ValueError):
 
 
 def common_root(patterns: Iterable[str]) -> str:
-    """Return the deepest folder that all patterns lie in; "" where there is none."""
+    """Return the deepest folder that contains all patterns; "" if there is none."""
     roots = []
     for pattern in patterns:
         if files.is_local(pattern):
@@ -47,10 +47,10 @@ def common_root(patterns: Iterable[str]) -> str:
 
 
 def match_shards(patterns: Iterable[str], input_root: str, options: ReadOptions, store: str = "") -> list[Shard]:
-    """Match patterns into shards, sorted by path, each file once.
+    """Match patterns to shards, sorted by path, each file once.
 
-    Files that are obviously no data (hidden files, README.md, partial downloads) are skipped unless a pattern names them. A
-    file that several paths reach by symbolic links is taken once, by the path without a link where there is one.
+    Files that are not data (hidden files, README.md, partial downloads) are skipped unless a pattern names them. A file that
+    several paths reach through symbolic links is matched once, if possible by the path without a link.
 
     Raises:
         InputError: a pattern matches no file, or a file cannot be read.
@@ -94,7 +94,7 @@ def _match(pattern: str, store: str) -> list[files.File]:
 
 
 def _report_unread(pattern: str, named: str, store: str) -> None:
-    """Warn about folders that a pattern does not go into, and about links that lead nowhere."""
+    """Warn about folders that a pattern does not search, and about broken links."""
     if os.path.isdir(named):
         paths, repeated = [os.path.join(named, name) for name in os.listdir(named)], []
     else:
@@ -121,7 +121,7 @@ def _report_unread(pattern: str, named: str, store: str) -> None:
 
 
 def _without_links(matched: dict[str, files.File]) -> Iterable[files.File]:
-    """Take each file once: of the paths that lead to it, the one without links, else the first."""
+    """Keep one path of each file: the one without links, else the first."""
     chosen: dict[str, files.File] = {}
     for path in sorted(matched):
         real = os.path.realpath(path) if files.is_local(path) else path

@@ -21,7 +21,7 @@ from transforms.store import Store
 
 
 class HeadName(NamedTuple):
-    """What a graph carries of a head."""
+    """The task and fingerprint of a head: all that a graph carries of it."""
 
     task: str
     fingerprint: str
@@ -32,7 +32,7 @@ class HeadName(NamedTuple):
 
 
 def store_models(store: Store, bundle: Bundle, heads: Sequence[Head]) -> None:
-    """Store what codes and labels are made by, where it is not stored yet."""
+    """Store the encoder and the heads, if they are not stored yet."""
     _store_folder(store, encoder_folder(bundle.fingerprint), bundle.files())
     for head in heads:
         _store_folder(store, head_folder(head.fingerprint), head.files())
@@ -55,13 +55,13 @@ def current_head(store: Store, task: str) -> dict[str, str] | None:
 
 
 def describe_stored_encoder(root: str, fingerprint: str) -> Bundle:
-    """Read the description of an encoder that lies in a store."""
+    """Read the description of an encoder of a store."""
     with _local_folder(files.join(root, *encoder_folder(fingerprint).split("/"))) as folder:
         return encoder.describe(str(folder))
 
 
 def load_stored_head(store: Store, fingerprint: str) -> Head:
-    """Load a head that lies in a store.
+    """Load a head of a store.
 
     Raises:
         HeadError: it is missing or damaged.
@@ -76,7 +76,7 @@ def stored_encoders(root: str) -> list[str]:
 
 
 def describe_stored_heads(store: Store) -> list[dict[str, Any]]:
-    """Return the descriptions (`head.json`) of all heads that lie in a store."""
+    """Return the descriptions (`head.json`) of all heads of a store."""
     folders = [name for name in files.list_folders(store.path("heads")) if len(name) == SHORT_FINGERPRINT + 1]
     return [json.loads(files.read_bytes(store.path("heads", name, "head.json"))) for name in folders]
 
@@ -90,7 +90,7 @@ def _store_folder(store: Store, folder: str, content: dict[str, bytes]) -> None:
 
 @contextmanager
 def _local_folder(folder: str) -> Iterator[Path]:
-    """Give a folder of this machine with the files of a folder of a store, as long as `with` lasts."""
+    """Yield a local folder with the files of a folder of a store, as a context manager."""
     if files.is_local(folder):
         yield Path(folder)
         return

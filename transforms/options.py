@@ -1,4 +1,4 @@
-"""Options of reading, cutting and encoding shards. Imports neither Beam nor pyarrow: command lines are made from them."""
+"""Options of reading, splitting and encoding shards. Imports neither Beam nor pyarrow, as command lines use it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TEXT_BYTES_LIMIT = 64 << 20  # keeps the longest record within Arrow's 32-bi
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """Options of reading shards. Changing one of them makes other codes: the store then holds both readings of a shard."""
+    """Options of reading shards. If one of them changes, shards are encoded anew beside their earlier codes."""
 
     format: FormatName = option(
         "auto",
@@ -28,7 +28,7 @@ class ReadOptions:
     text_field: tuple[str, ...] = option(
         ("text",),
         metavar="NAME",
-        help="field or column that holds the text; data.text is the field text inside of data; several fields are joined "
+        help="field or column that holds the text; data.text is the field text nested in data; several fields are joined "
         "with newlines",
     )
     id_field: str | None = option(
@@ -52,8 +52,8 @@ class ReadOptions:
     )
     quoting: Quoting = option(
         "auto",
-        help="quotes in CSV and TSV files: minimal reads a quoted field without its quotes, none reads quotes as text; auto "
-        "is minimal, or for fields between tabs what fits the first rows",
+        help="quotes in CSV and TSV files: minimal removes the quotes around a field, none reads quotes as text; auto is "
+        "minimal, except that for tab-separated fields the first rows decide",
     )
     encoding: str = option(
         "utf-8",
@@ -76,7 +76,9 @@ class ReadOptions:
         if self.delimiter == r"\t":  # as a shell passes it on
             object.__setattr__(self, "delimiter", "\t")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '\r\n\0"'):
-            raise OptionError(f"delimiter is {self.delimiter!r} but must be one character, and no quote or line end")
+            raise OptionError(
+                f"delimiter is {self.delimiter!r} but must be one character other than a quote or line end"
+            )
         object.__setattr__(self, "encoding", _canonical_encoding(self.encoding))
 
     @property
@@ -120,14 +122,14 @@ def _canonical_encoding(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CutRules:
-    """Rules that cut shards into units, blocks and files. Fixed when a store is created: file names depend on them."""
+    """Sizes of units, blocks and files. Fixed when a store is created, because file names depend on them."""
 
     unit_bytes: int = option(
         16 << 20,
         metavar="N",
         minimum=1,
         default_text="16777216 for a new store",
-        help="size of a unit of a splittable shard: what one worker takes at a time and what is retried",
+        help="number of bytes of a unit of a splittable shard; one worker processes one unit at a time",
     )
     block_rows: int = option(
         4096,
@@ -161,13 +163,12 @@ class CutRules:
 
 @dataclasses.dataclass(frozen=True)
 class EncodeOptions:
-    """Options of encoding: the device, and how much it takes at a time.
+    """Options of encoding: the device and the sizes of batches.
 
     Attributes:
-        base_id: where the base model is found now, which may differ from where it was when the store got its encoder; None:
-            as the store says.
-        version: version of this package where the run was started; "" for any. A worker with another version is refused: its
-            codes would have the same fingerprint.
+        base_id: where the base model is now, if it differs from the description in the store; None: as described there.
+        version: version of this package where the run was started; "" for any. A worker with another version fails, because
+            its codes would have the same fingerprint.
     """
 
     device: str = option(
@@ -184,7 +185,7 @@ class EncodeOptions:
         metavar="N",
         minimum=1,
         default_text="depends on the device",
-        help="number of tokens of a forward pass, padding included",
+        help="maximum number of tokens in a forward pass, padding included",
     )
     threads: int | None = option(
         None,

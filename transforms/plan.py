@@ -1,8 +1,8 @@
-"""Plan a run: cut shards into units, and see from listings of the store what is left to do.
+"""Plan a run: split shards into units, and compute from listings of the store what is left to do.
 
-The plan is made once, by the program that launches the run. It answers a dry run, feeds the progress bar, and ends a run
-that has nothing to do before a pipeline is built or Beam is imported. It is written into the run's folder, one unit a line, and
-`transforms.ReadPlan` brings it into the pipeline; so the graph of a job stays small however many units there are.
+The plan is made once, by the program that launches the run. The dry run and the progress bar use it. A run with nothing to
+do ends before a pipeline is built or Beam is imported. The plan is written into the run's folder, one unit per line, and
+`transforms.ReadPlan` reads it in the pipeline, so the graph of a job stays small for any number of units.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _STATES = (*(f"shards_{state}" for state in _SHARD_STATES), *(f"units_{state}" f
 
 @dataclasses.dataclass
 class Plan:
-    """What a run finds and what it will do.
+    """What is left to do in a run, and what was found.
 
     Attributes:
-        units: what is left to do; a unit with codes and all labels is not among them.
+        units: units to encode or label; units with codes and all labels are left out.
         unit_bytes: source bytes by (shard, unit) of units to encode, for the progress bar.
         unreadable: (key, path, reason) of shards that cannot be opened.
         counts: shards and units by their state, for people.
@@ -54,9 +54,9 @@ class Plan:
         return [unit for unit in self.units if unit.files is not None]
 
     def to_lines(self, run_id: str) -> str:
-        """Write the units, one a line, in an order drawn from the run's id: two runs on one store then share the work.
+        """Write the units, one per line, in an order drawn from the run's id, so that two runs on one store share the work.
 
-        Each run lists a unit's files before it begins; if both took the same order, both would make every unit.
+        Each run lists a unit's files before it begins. In the same order, both runs would process every unit.
         """
         units = list(self.units)
         random.Random(run_id).shuffle(units)
@@ -64,7 +64,7 @@ class Plan:
 
 
 def cut_shard(shard: Shard, unit_bytes: int) -> list[tuple[int, int, int]]:
-    """Cut a shard into (start, stop, source bytes) of its units; opens Parquet and Arrow shards for their footer.
+    """Split a shard into (start, stop, source bytes) of its units. Opens Parquet and Arrow shards to read their footers.
 
     Raises:
         UnitError, OSError: the shard's footer cannot be read.
@@ -116,7 +116,7 @@ def plan(
 
 
 def plan_labels(codes: Listing, labels: Mapping[str, Listing]) -> Plan:
-    """Plan the labelling of all complete units of codes, without looking at any shard."""
+    """Plan the labelling of all complete units of codes, without reading any shard."""
     made = Plan([], {}, [], {})
     for key, index in sorted(codes.complete_units()):
         _plan_labels(made, key, index, codes, labels)
@@ -152,7 +152,7 @@ def _counted(made: Plan, shards: int, source_bytes: int) -> Plan:
 def _try(function: Callable, *args: Any) -> tuple[Any, str | None]:
     try:
         return function(*args), None
-    except Exception as error:  # whatever a damaged footer makes a library raise, the other shards go on
+    except Exception as error:  # libraries raise many errors for a damaged footer; the other shards are processed
         return None, str(error) if isinstance(error, (UnitError, OSError)) else f"{type(error).__name__}: {error}"
 
 

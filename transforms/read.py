@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def block_limits(rules: CutRules) -> BlockLimits:
-    """Return how a store's rules bound a block."""
+    """Return the limits of a block by the rules of a store."""
     return BlockLimits(rules.block_rows, rules.block_text_bytes)
 
 
@@ -31,7 +31,7 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
     """Read a unit's blocks, in order.
 
     Raises:
-        UnitError: the shard is corrupt, gone, or no longer what was planned. Blocks before that are good.
+        UnitError: the shard is corrupt, missing, or has changed since the plan. The blocks before are valid.
     """
     _check_unchanged(unit)
     blocks = read_blocks(
@@ -52,11 +52,11 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
 class ContentHash:
     """Hash of the rows of a unit, block by block: the same texts at the same positions have the same hash.
 
-    It tells a shard that was moved or touched from one that was changed.
+    It distinguishes a moved or touched shard from a changed one.
     """
 
     def __init__(self, with_ids: bool) -> None:
-        """Start a unit; `with_ids` where ids come from a field of the rows, not from paths and positions."""
+        """Start a unit; `with_ids`: ids come from a field of the rows, not from paths and positions."""
         self._with_ids = with_ids
         self._chain = b""
 
@@ -78,7 +78,7 @@ class ContentHash:
         return digest.hexdigest()
 
     def hexdigest(self) -> str:
-        """Return the hash of the unit up to here."""
+        """Return the hash of the rows added so far."""
         return self._chain.hex()
 
 
@@ -92,7 +92,7 @@ def _add_strings(digest: hashlib.blake2b, column: pa.ChunkedArray) -> None:
 
 
 def report_failure(store: Store, shard: str, unit: int, path: str, step: str, error: Exception) -> None:
-    """Record in the run's folder that a unit failed at a step, and why."""
+    """Record in the run's folder the failure of a unit at a step."""
     reason = str(error) if isinstance(error, (UnitError, OSError)) else f"{type(error).__name__}: {error}"
     where = path or shard
     reason = reason.removeprefix(f"{where}: ")

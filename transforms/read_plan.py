@@ -1,4 +1,4 @@
-"""Bring a plan into a pipeline."""
+"""Read a plan into a pipeline."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from transforms.unit import CodesFile, Unit
 
 
 class ReadPlan(beam.PTransform):
-    """Bring a plan's units into a pipeline, spread over the workers.
+    """Read the units of a plan into a pipeline and distribute them over the workers.
 
-    A pipeline goes in. Two PCollections come out: `.uncoded`, of `Unit` elements whose text must be read, and `.coded`, of
-    `CodesFile` elements: files of codes that are stored and lack labels only.
+    The input is a pipeline. The outputs are two PCollections: `.uncoded`, `Unit` elements whose text must be read, and
+    `.coded`, `CodesFile` elements: stored files of codes that lack labels.
     """
 
     def __init__(self, plan_path: str) -> None:

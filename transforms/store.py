@@ -28,7 +28,7 @@ class StoreError(ValueError):
 
 @contextlib.contextmanager
 def store_errors(root: str) -> Iterator[None]:
-    """Raise StoreError for the errors of a file system on which a store cannot be read."""
+    """Convert errors of the file system to StoreError."""
     try:
         yield
     except OSError as error:
@@ -37,13 +37,13 @@ def store_errors(root: str) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A store's folder as one run sees it. Small and picklable: DoFns carry it.
+    """The folder of a store. Small and picklable, so DoFns carry it.
 
     Attributes:
         root: the store's folder.
-        rules: how its shards are cut.
+        rules: the sizes of its units, blocks and files.
         input_root: the folder that relative paths of shards are relative to.
-        run_id: the run that writes, "" for reading only.
+        run_id: the run that writes; "" for reading only.
     """
 
     root: str
@@ -77,16 +77,16 @@ class Store:
         return {name.block: name for name in names if name is not None}
 
     def commit(self, folder: str, name: FileName | PartName, content: pa.Buffer) -> None:
-        """Write a file at once. One of the same name has the same content and may stay.
+        """Write a file atomically. An existing file of the same name has the same content and may be kept.
 
-        The disk is waited for (fsync) for codes and rejects only. Labels and parts are made again from codes and text in
-        minutes; `verify` tells which of them a power cut has damaged.
+        Only codes and rejects are synced to the disk (fsync). Labels and parts can be recreated from codes and text in
+        minutes; `verify` names those that a power failure has damaged.
         """
         sync = folder.startswith(("codes/", "rejects/"))
         files.commit(self.path(folder, str(name)), content, self.temporary_folder, sync, replace=False)
 
     def remove(self, folder: str, name: FileName | PartName | str) -> None:
-        """Remove a file that may be gone already."""
+        """Remove a file, if it exists."""
         files.remove(self.path(folder, str(name)))
 
     def has(self, folder: str, name: FileName) -> bool:
@@ -96,17 +96,17 @@ class Store:
         """Open a file of codes, labels or rejects, or a part.
 
         Raises:
-            OSError: it cannot be read now; FileNotFoundError: it is not there.
-            DamagedFileError: it was read, and is not what was written.
+            OSError: it cannot be read now; FileNotFoundError: it does not exist.
+            DamagedFileError: it was read and is damaged.
         """
         return StoredTable(files.read_bytes(self.path(folder, str(name))))
 
     def read(self, folder: str, name: FileName | PartName) -> pa.Table:
-        """Read all rows of a file; raises as `open`."""
+        """Read all rows of a file; raises what `open` raises."""
         return self.open(folder, name).read()
 
     def open_footer(self, folder: str, name: FileName) -> StoredTable:
-        """Open a file to look at its footer only; raises as `open`."""
+        """Open a file to read its footer only; raises what `open` raises."""
         path = self.path(folder, str(name))
         with files.open_raw(path) as file:
             try:
@@ -135,10 +135,10 @@ class Store:
 
 
 def open_store(root: str, input_root: str | None = None) -> Store:
-    """Open a store that is there; `input_root` says where its shards lie now, if not where they did.
+    """Open an existing store; `input_root` is where its shards are now, if they were moved.
 
     Raises:
-        StoreError: no store, or one of a format this program does not know.
+        StoreError: the folder is not a store, or one of a format that this program does not know.
     """
     root = _checked(root)
     path = files.join(root, STORE_FILE)
@@ -164,7 +164,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
 
 
 def open_or_create_store(root: str, input_root: str, rules: Mapping[str, int | None], made_by: str) -> Store:
-    """Open a store, or make it with the cutting rules asked for (None: the default).
+    """Open a store, or create it with these rules for units, blocks and files (None: the default).
 
     Raises:
         StoreError: the folder holds something else, cannot be written, or was made with other rules.
@@ -184,10 +184,10 @@ def open_or_create_store(root: str, input_root: str, rules: Mapping[str, int | N
 
 
 def check_unchanged(store: Store, input_root: str | None) -> None:
-    """Check that a store is still what it was when a run was planned; `input_root` as `open_store` got it.
+    """Check that a store has not changed since a run was planned; `input_root` as for `open_store`.
 
     Raises:
-        StoreError: two first runs made the store at once, with other options.
+        StoreError: another first run created the store at the same time with other options.
     """
     now = open_store(store.root, input_root)
     if (now.rules, now.input_root) != (store.rules, store.input_root):

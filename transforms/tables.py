@@ -17,13 +17,13 @@ _UNCOMPRESSED = ("code", "position")  # codes are random bits
 
 
 class DamagedFileError(ValueError):
-    """A file was read and is not the Parquet file that was written: it has to be made again. An OSError may pass."""
+    """A file was read and is not the Parquet file that was written. It must be recreated; an OSError may be temporary."""
 
 
 class TableWriter:
     """Write tables of one schema as one Parquet file in memory.
 
-    Rows are regrouped to row groups of `ROW_GROUP_ROWS`, so the bytes do not depend on how the rows come.
+    Rows are regrouped to row groups of `ROW_GROUP_ROWS`, so the bytes do not depend on the sizes of the tables.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -79,12 +79,12 @@ class StoredTable:
 
     Attributes:
         schema: its Arrow schema, with the metadata of `transforms.layout.with_metadata`.
-        rows: how many rows it has.
-        footer: what `TableWriter.finish` got as metadata.
+        rows: its number of rows.
+        footer: the metadata given to `TableWriter.finish`.
     """
 
     def __init__(self, content: bytes | pa.Buffer | BinaryIO) -> None:
-        """Open a file's content, or an open file of which only what is asked for is read.
+        """Open the content of a file, or an open file, of which only the requested parts are read.
 
         Raises:
             DamagedFileError: it is not a Parquet file.
@@ -107,7 +107,7 @@ class StoredTable:
             return self._file.read(use_threads=False)
 
     def row_groups(self, columns: Sequence[str], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
-        """Read columns in order, at most `rows` rows at a time; one empty table of a file without rows."""
+        """Read columns in order, at most `rows` rows at a time. A file without rows gives one empty table."""
         groups = self._file.metadata.num_row_groups
         if not groups:
             yield self.schema.empty_table().select(columns)
@@ -120,7 +120,7 @@ class StoredTable:
 
 @contextlib.contextmanager
 def _damage() -> Iterator[None]:
-    """Raise DamagedFileError for what pyarrow raises about a file's content."""
+    """Convert the errors that pyarrow raises about the content of a file to DamagedFileError."""
     try:
         yield
     except (OSError, ValueError) as error:  # pyarrow's errors are among these

@@ -14,15 +14,15 @@ class Shard:
     """An input file as it was when the run was planned.
 
     Attributes:
-        path: where it is.
+        path: its full path.
         relative_path: its path below the store's input root.
         size_bytes: its size.
         stamp: its modification time in milliseconds, or a hash of its content.
-        version: what of the stamp tells versions apart: whole seconds, or the hash.
-        format: what it holds and how it is compressed.
+        version: the part of the stamp that identifies a version: whole seconds, or the hash.
+        format: its format and compression.
         reading: JSON of the options that decide what is read from it.
         key: its name in the store.
-        id_path: the path that ids are made of: the relative path that it had first.
+        id_path: the path that ids are made from: the first relative path of the shard.
     """
 
     path: str
@@ -38,15 +38,15 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A range of a shard and what is left to do on it. Tiny: the one thing that is shuffled.
+    """A range of a shard and what is left to do for it. Small, as units are the only elements that are shuffled.
 
     Attributes:
         shard: the shard's key.
-        index: which unit of the shard.
+        index: number of the unit within the shard.
         count: number of units of the shard.
         tasks: tasks whose labels are missing.
-        files: names of its files of codes where all are there; None where the text must be read.
-        path, id_path, size_bytes, stamp: the shard's; empty where the text need not be read.
+        files: names of its files of codes if it is complete; None if the text must be read.
+        path, id_path, size_bytes, stamp: those of the shard; empty if the text need not be read.
         start, stop: bytes of a splittable text shard, row groups of a Parquet shard, else nothing.
     """
 
@@ -91,12 +91,12 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class CodesFile:
-    """A committed file of codes: the element that flows on to the heads.
+    """A committed file of codes: the element that goes to the heads.
 
     Attributes:
         name: its name, in the encoder's folder of codes.
         tasks: tasks whose labels are missing.
-        path: the shard, for messages; empty where the shard was not looked at.
+        path: the shard, for messages; empty if the shard was not matched.
     """
 
     name: FileName

@@ -112,7 +112,7 @@ def test_a_corrupt_file_of_codes_fails_its_unit_alone(annotate_tiny, tmp_path):
     assert summary.failures[0]["step"] == "label"
     folder, _, cure = summary.failures[0]["reason"].partition(victim.name)
     assert folder.startswith("codes/encoder=")
-    assert "delete it, and annotate makes it again" in cure
+    assert "delete it; annotate recreates it" in cure
     assert summary.labelled == {"mood": 280}
 
 

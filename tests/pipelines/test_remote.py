@@ -89,8 +89,7 @@ def test_a_remote_block_is_replaced(tmp_path, call, scheme):
     (tmp_path / "store" / codes[1]).write_bytes(b"")
     found = call(scheme, "verify")
     assert any(
-        "cannot be read" in problem and "delete it, and annotate makes it again" in problem
-        for problem in found.problems
+        "cannot be read" in problem and "delete it; annotate recreates it" in problem for problem in found.problems
     )
     (tmp_path / "store" / codes[1]).unlink()
     call(scheme, "annotate")

@@ -56,7 +56,7 @@ def test_a_whole_store_is_whole(store, tmp_path, capsys):
             "ids and positions are not those",
         ),
         (lambda s: rewrite(one(s, "labels/task=mood"), lambda t: t.slice(1)), "ids and positions are not those"),
-        (lambda s: one(s, "codes").unlink(), "that have no codes"),
+        (lambda s: one(s, "codes").unlink(), "of labels have no codes"),
         (lambda s: shutil.rmtree(s / "rejects"), "its name says 1 rows were rejected, but rejects has 0"),
         (lambda s: (one(s, "codes").parent / "half.tmp").write_bytes(b""), "is not the name of a file of codes"),
         (lambda s: (s / "codes" / "stray").write_bytes(b""), "does not belong there"),
@@ -89,9 +89,14 @@ def test_against_the_shards_every_row_is_accounted_for(store, tmp_path):
     for labels in (store / "labels").rglob(victim.name):
         labels.unlink()
     assert problems(store) == []  # an unfinished unit is no fault by itself
-    assert any("is not in codes" in problem for problem in problems(store, "--input", f"{tmp_path}/in"))
+    assert any(
+        "is missing or incomplete in codes" in problem for problem in problems(store, "--input", f"{tmp_path}/in")
+    )
     (tmp_path / "in" / "new.txt").write_text("good\n")
-    assert any("new.txt unit 0 of 1 is not in" in problem for problem in problems(store, "--input", f"{tmp_path}/in"))
+    assert any(
+        "new.txt unit 0 of 1 is missing or incomplete in" in problem
+        for problem in problems(store, "--input", f"{tmp_path}/in")
+    )
 
 
 def test_units_that_are_missing_altogether_are_incomplete(annotate_tiny, tmp_path, capsys):
@@ -187,7 +192,7 @@ def test_verify_says_where_a_shard_may_have_been_read_otherwise(store, tmp_path)
     found = problems(store, "--input", f"{tmp_path}/in", "--max_text_bytes", "9")
     assert len(found) == 9
     assert all(
-        "the path is there, but the shard changed since, or was read with other options" in said for said in found
+        "the store knows the path, but the shard has changed, or was read with other options" in said for said in found
     )
 
 
@@ -240,7 +245,7 @@ def test_a_file_that_cannot_be_read_is_told_beside_the_shards_too(store, tmp_pat
     one(store, "codes").write_bytes(one(store, "codes").read_bytes()[:50])
     (problem,) = problems(store, "--input", str(tmp_path / "in"))
     assert "cannot be read (ArrowInvalid" in problem
-    assert problem.endswith("delete it, and annotate makes it again")
+    assert problem.endswith("delete it; annotate recreates it")
 
 
 def test_a_file_that_can_be_read_once_and_not_again_is_told(store, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from transforms.options import ReadOptions
         ({"text_field": ("title", "")}, "text_field is empty"),
         ({"text_field": ("title", "title")}, "text_field names a field twice: title, title"),
         ({"text_field": ("id", "text"), "id_field": "id"}, "id_field and text_field are both 'id'"),
-        ({"delimiter": "||"}, r"delimiter is '\|\|' but must be one character, and no quote or line end"),
+        ({"delimiter": "||"}, r"delimiter is '\|\|' but must be one character other than a quote or line end"),
         ({"delimiter": ""}, "must be one character"),
         ({"delimiter": '"'}, "must be one character"),
         ({"delimiter": "\n"}, "must be one character"),

@@ -29,7 +29,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether an error says that nothing more can be written: going on would fail every unit."""
+    """Return whether an error means that nothing more can be written, so that every further unit would fail."""
     return getattr(error, "errno", None) in _DISK_FULL
 
 
@@ -43,9 +43,9 @@ class File:
 
     @property
     def version(self) -> int:
-        """What tells this version of the file from others: its time in whole seconds, as tar, scp and zip keep it.
+        """Identify this version of the file: its time in whole seconds, which is what tar, scp and zip keep.
 
-        Where the stamp is a hash of the content, it is that hash.
+        If the stamp is a hash of the content, the version is that hash.
         """
         return self.stamp if remote.is_stamped_by_content(self.path) else self.stamp // 1000
 
@@ -82,7 +82,7 @@ def exists(path: str) -> bool:
 
 
 def is_another_file(path: str, other: str) -> bool:
-    """Whether a file is there at `path` and is not the one at `other`, which is there."""
+    """Return whether a file exists at `path` that is not the existing file at `other`."""
     if not exists(path):
         return False
     return not os.path.samefile(path, other) if is_local(path) and is_local(other) else path != other
@@ -101,7 +101,7 @@ def stat(path: str) -> File:
 
 
 def match(pattern: str) -> list[File]:
-    """Return the files that match a pattern (`*`, `?`, `[…]`, `**`), sorted by path. A folder stands for the files in it.
+    """Return the files that match a pattern (`*`, `?`, `[…]`, `**`) or lie in a folder, sorted by path.
 
     Files in subfolders of a folder are not returned.
 
@@ -166,7 +166,7 @@ def commit(
     """Write a file atomically and replace an existing file of the same name. A missing folder is created.
 
     Args:
-        sync: Wait until the content is on a local disk (half a millisecond or more), so that a power cut cannot leave a
+        sync: Wait until the content is on a local disk (half a millisecond or more), so that a power failure cannot leave a
             name without its content.
         replace: Whether an existing file of this name may have other content. If not, the existing file may be kept.
     """

@@ -31,7 +31,7 @@ _RETRY_WAIT_SECONDS = 1.0
 
 
 def use_options(options: PipelineOptions | None) -> None:
-    """Set the options of Beam's file systems (endpoint, host, keys). A pipeline does so too late: files are listed before."""
+    """Set the options of Beam's file systems (endpoint, host, keys), which are used before there is a pipeline."""
     from apache_beam.io.filesystems import FileSystems
 
     FileSystems.set_options(options)
@@ -77,7 +77,7 @@ def stat(path: str) -> tuple[str, int, int]:
 
 
 def match(pattern: str) -> list[tuple[str, int, int]]:
-    """Return the files that match a pattern as `stat` does, sorted by path. A folder stands for the files in it."""
+    """Return the files that match a pattern as `stat` does, sorted by path. A folder means the files in it."""
     if "[" in pattern and exists(pattern):  # a name, not a pattern
         return [stat(pattern)]
     listing = [] if pattern.endswith("/") else _files(pattern)

@@ -79,7 +79,7 @@ class Format:
 
 
 def detect(path: str, format: FormatName = "auto", encoding: str = "utf-8") -> Format:
-    """Infer the format of a shard from its file name. A `format` other than "auto" is the kind, whatever the name.
+    """Infer the format of a shard from its file name. A `format` other than "auto" overrides the name.
 
     CSV and TSV are not splittable, as a quoted field may contain newlines; text in another encoding than UTF-8 is not
     splittable either.
@@ -116,9 +116,9 @@ def is_partial(path: str) -> bool:
 
 
 def why_not_data(path: str) -> str | None:
-    """Return why a file that a folder or a pattern matches is obviously no data, or None.
+    """Return why a file that a folder or a pattern matches is skipped (hidden, documentation, checksum), or None.
 
-    Such files are skipped and reported. A file that is named itself is read.
+    Skipped files are reported. A file that is named itself is read.
     """
     name = path.rpartition("/")[2]
     stem, suffix = os.path.splitext(name.lower())

@@ -1,7 +1,7 @@
 """Read the lines of a JSON-lines shard as rows.
 
-Arrow parses a batch of lines that it certainly reads as `json` does, two to three times as fast. All other batches are
-parsed line by line, with the same result.
+Where Arrow's result is certain to equal that of `json`, Arrow parses the batch, two to three times as fast. All other
+batches are parsed line by line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_json_rows(batches: Iterable[tuple[LineBatch, np.ndarray]], builder: Row
 
 
 class _JsonParser:
-    """Parses JSON lines: with Arrow if its result certainly is that of json, else line by line with json."""
+    """Parses JSON lines: with Arrow if its result is certain to equal that of json, else line by line with json."""
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
@@ -128,7 +128,7 @@ class _JsonParser:
 
 
 def _field_of(row: dict[str, Any], name: str) -> Any:
-    """Return a field of a JSON object, or for a name with dots, a field inside of fields; None if there is none.
+    """Return a field of a JSON object; a name with dots may name a nested field; None if there is no field.
 
     A field whose name contains the dots takes precedence.
     """
@@ -142,7 +142,7 @@ def _field_of(row: dict[str, Any], name: str) -> Any:
 
 
 def _arrow_schema(options: ReadOptions, id_type: pa.DataType | None) -> pa.Schema | None:
-    """Return the schema of the fields that are read; None if one of them is inside of another."""
+    """Return the schema of the fields that are read; None if one of them is nested in another."""
     tree: dict[str, Any] = {}
     types = dict.fromkeys(options.text_field, pa.string())
     if options.id_field is not None:
@@ -203,7 +203,7 @@ def _load_json(line: str) -> Any:
     except ValueError:  # a whole number with more digits than int() accepts
         value, end = _decode_json_with_huge_ints(line)
     if end != len(line):
-        raise ValueError(f"there is more after the JSON value, at char {end}")
+        raise ValueError(f"there is more after the JSON value, at character {end}")
     if len(line) > MAX_JSON_DEPTH and line.count("{") + line.count("[") > MAX_JSON_DEPTH:
         depth = deepest = 0
         for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", line)):

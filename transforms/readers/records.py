@@ -58,7 +58,7 @@ def read_blocks(
         chunk_bytes: How much of a text file to read at once.
 
     Raises:
-        UnitError: The unit cannot be read to its end. The blocks before are right.
+        UnitError: The unit cannot be read to its end. The blocks before are valid.
     """
     try:
         with open_raw() as raw:
@@ -97,7 +97,7 @@ def _refuse_compression(shard_format: Format) -> None:
 
 
 def _id_mark(shard_format: Format) -> str:
-    """Return what stands between path and position in an id: "@" before a byte offset, "#" before a row number."""
+    """Return the mark between path and position in an id: "@" before a byte offset, "#" before a row number."""
     return "@" if shard_format.splittable and shard_format.kind not in ("parquet", "arrow") else "#"
 
 

@@ -1,4 +1,4 @@
-"""Inspect the first bytes of a shard, so that no file is read as text that is something else.
+"""Inspect the first bytes of a shard, so that no other format is read as text.
 
 This module opens no path.
 """
@@ -119,7 +119,7 @@ def check_container(file: BinaryIO, name: str, mark: bytes, reason: UnitFailure)
     if not beginning.startswith(mark):
         if other := signature(beginning):
             raise UnitError(f"the file is {other} data, not {name}; {_cure(other)}", "unexpected_content")
-        what = "it is no such file" if beginning else "the file is empty"
+        what = f"the file is not {name}" if beginning else "the file is empty"
         raise UnitError(f"the {name} footer cannot be read: {what}", reason)
     if ending != mark:
         raise UnitError(
@@ -141,7 +141,7 @@ def signature(beginning: bytes) -> str | None:
 
 
 def is_binary(beginning: bytes) -> bool:
-    """Return whether the first bytes of a file are no text: a NUL byte, or no UTF-8 and many control characters."""
+    """Return whether the first bytes of a file are not text: a NUL byte, or not UTF-8 and many control characters."""
     if b"\0" in beginning:
         return True
     controls = len(beginning) - len(beginning.translate(None, _CONTROL_CHARACTERS))
@@ -149,10 +149,10 @@ def is_binary(beginning: bytes) -> bool:
 
 
 def json_rows(beginning: bytes) -> list[dict[str, Any]]:
-    """Parse the first lines of a file as JSON objects; an empty list if one of them is something else.
+    """Parse the first lines of a file as JSON objects; return an empty list if one of them is not an object.
 
     Raises:
-        UnitError: The first line begins as a JSON object, and is too long to tell.
+        UnitError: The first line begins like a JSON object and is too long to parse here.
     """
     if not _BEGINS_A_JSON_OBJECT.match(beginning):
         return []
@@ -177,7 +177,7 @@ def json_rows(beginning: bytes) -> list[dict[str, Any]]:
 
 
 def has_field(row: dict[str, Any], name: str) -> bool:
-    """Return whether a JSON object has a field, or for a name with dots, a field inside of fields."""
+    """Return whether a JSON object has a field; a name with dots may name a nested field."""
     value: Any = row
     for part in [name] if name in row else name.split("."):
         if not isinstance(value, dict) or part not in value:

@@ -21,11 +21,11 @@ from transforms.readers.formats import Compression
 
 READ_BYTES = 1 << 16
 MAX_ZSTD_WINDOW_LOG = 31  # 2 GiB, as in archives made with zstd --long=31; only such archives need that much memory
-_INVALID = "\udcff"  # stands for bytes that are not in a shard's encoding, and becomes a byte that is not UTF-8
+_INVALID = "\udcff"  # replaces bytes that are invalid in a shard's encoding; it becomes a byte that is not UTF-8
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of bz2, lzma and zstd share."""
+    """The common interface of the decompressors of bz2, lzma and zstd."""
 
     @property
     def eof(self) -> bool: ...

@@ -250,7 +250,7 @@ def test_damaged_codes_fail_their_unit_and_the_message_says_what_to_do(root):
     worker.process(CodesFile(NAME, ("t",)))
     (failure,) = store.failures()
     assert f"{FOLDER}/{NAME} is damaged" in failure["reason"]
-    assert "delete it, and annotate makes it again" in failure["reason"]
+    assert "delete it; annotate recreates it" in failure["reason"]
 
 
 def test_a_whole_file_is_read_in_pieces_of_a_mebibyte(root, monkeypatch):
