@@ -96,7 +96,8 @@ def _match(pattern: str, store: str) -> list[files.File]:
 def _report_unread(pattern: str, named: str, store: str) -> None:
     """Warn about folders that a pattern does not search, and about broken links."""
     if os.path.isdir(named):
-        paths, repeated = [os.path.join(named, name) for name in os.listdir(named)], []
+        paths = [os.path.join(named, name) for name in os.listdir(named)]
+        repeated: list[str] = []
     else:
         paths, repeated = expand(named)
     folders = [] if "**" in pattern else [path for path in paths if os.path.isdir(path)]

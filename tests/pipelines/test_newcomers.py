@@ -269,7 +269,7 @@ def test_workers_elsewhere_must_find_the_base_model_too(tmp_path, tiny_bundle, c
     annotate.run_encode(
         ["--input", f"{tmp_path}/in", "--store", f"{tmp_path}/s", "--encoder", str(tiny_bundle), "--no_progress"]
     )
-    assert "workers must find the base model where it is found here" in caplog.text
+    assert "every worker needs the base model at the same path as here" in caplog.text
 
 
 def test_a_shard_whose_name_is_no_utf_8_is_not_gone(annotate_tiny, tmp_path):
