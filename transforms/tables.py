@@ -13,6 +13,8 @@ ROW_GROUP_ROWS = 16384
 # Columns, by their path in Parquet, whose values repeat. A dictionary of ids or scores would be as long as the column.
 _DICTIONARY = ("label", "labels.list.element", "path", "reason")
 _DELTA = {"id": "DELTA_BYTE_ARRAY", "position": "DELTA_BINARY_PACKED", "n_tokens": "DELTA_BINARY_PACKED"}
+# Readers skip row groups by the least and greatest value of these. Those of labels and scores exclude nothing, and cost time.
+_STATISTICS = ("id", "position")
 _UNCOMPRESSED = ("code", "position")  # codes are random bits
 
 
@@ -39,6 +41,7 @@ class TableWriter:
             compression={name: "NONE" if name in _UNCOMPRESSED else "ZSTD" for name in columns},
             use_dictionary=[name for name in _DICTIONARY if name.partition(".")[0] in columns],
             column_encoding={name: encoding for name, encoding in _DELTA.items() if name in columns},
+            write_statistics=[name for name in _STATISTICS if name in columns],
             store_schema=True,
         )
 
