@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import encoder
 from encoder.training.options import TrainOptions
 from study import goals, tables, words
 from study.records import by_task, sampling_error
@@ -32,8 +33,10 @@ def figures(
     settings: Settings, tasks: dict[str, Labelled], results: dict[str, dict[str, Any]], note: str = ""
 ) -> dict[str, Any]:
     """Return all figures as JSON values. `note` is a sentence on how they were measured."""
+    shipped = encoder.describe("default")
     collected = {
         "settings": settings_of(settings),
+        "bundle": {"name": shipped.name, "fingerprint": shipped.fingerprint[:12]},
         "note": note,
         "tasks": {name: task.summary() for name, task in tasks.items()},
         "goals": [dataclasses.asdict(goal) for goal in goals.all_goals(results)],
@@ -98,7 +101,8 @@ def _method(figures: dict[str, Any]) -> str:
         "validation rows; test rows are scored once for each entry. A mean is over tasks; ± is the standard deviation of "
         f"this mean over seeds ({_seeds(s['seeds'])}; of rivals and encoders trained on all tasks "
         f"{_seeds(s['rival_seeds'])}). Where there is no ± there is one run, or one draw (the frozen base on all rows, what "
-        f"is of one encoder). The sampling error of the test rows is not in it{_sampling_error(figures)}."
+        f"is of one encoder). The sampling error of the test rows is not in it{_sampling_error(figures)}. The encoder that "
+        f"shipped when this was written: `{figures['bundle']['name']}`, {figures['bundle']['fingerprint']}."
     )
     lines = [
         "## How it was measured",
