@@ -37,8 +37,11 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
 
     Raises:
         StoreError: a disk is full.
+        WorkerError: a worker on this machine, or of a pool, died.
         InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
+    from pipelines.local_workers import WorkerError, direct_connections, watched_workers
+
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -50,12 +53,15 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     before = {number: signal.signal(number, stop) for number in handled}
     result = None
     try:
-        result = pipeline.run()
-        for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
-            signal.signal(number, stop)
-        result.wait_until_finish()
+        with direct_connections(), watched_workers() as workers:
+            result = pipeline.run()
+            for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
+                signal.signal(number, stop)
+            result.wait_until_finish()
     except BaseException as error:
         if not received:
+            if workers.death:
+                raise WorkerError(f"{workers.death}; {RESUME_HINT}") from error
             if match := _DISK_FULL.search(str(error)):
                 raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
             raise
