@@ -216,7 +216,7 @@ def _is_correctable(error: Exception) -> bool:
         ("encoder.base", "EncoderError"),
         ("encoder.declare", "OptionError"),
         ("heads.errors", "HeadError"),
-        ("pipelines.local_workers", "WorkerError"),
+        ("pipelines.interruption", "WorkerError"),
         ("pipelines.models.labelled", "DataError"),
         ("transforms.store", "StoreError"),
         ("transforms.match", "InputError"),

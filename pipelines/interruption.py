@@ -1,4 +1,4 @@
-"""Run a pipeline until it ends or is interrupted; an interrupted job is cancelled, wherever it runs."""
+"""Run a pipeline until it ends, a worker dies or a signal arrives; an interrupted job is cancelled, wherever it runs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class InterruptedRunError(KeyboardInterrupt):
         self.number = number
 
 
+class WorkerError(Exception):
+    """A worker of a run died, or could not be started."""
+
+
 def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     """Run a pipeline and wait until it ends.
 
@@ -40,7 +44,7 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         WorkerError: a worker on this machine, or of a pool, died.
         InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
-    from pipelines.local_workers import WorkerError, direct_connections, watched_workers
+    from pipelines.local_workers import direct_connections, watched_workers
 
     received: list[int] = []
 

@@ -26,14 +26,11 @@ from apache_beam.runners.worker.channel_factory import GRPCChannelFactory
 from apache_beam.utils import thread_pool_executor
 from google.protobuf import json_format, text_format
 
+_EXEMPT = "no_grpc_proxy"
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC reads no others, and not in upper case
 _WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
 _MAX_CONNECT_SECONDS = 300  # of a worker of a pool: its container may install packages first
 _MAX_STOP_SECONDS = 15  # a pool waits 10 before it kills a worker
-
-
-class WorkerError(Exception):
-    """A worker died, or could not be started."""
 
 
 @contextlib.contextmanager
@@ -42,18 +39,18 @@ def direct_connections() -> Iterator[None]:
 
     Only gRPC reads no_grpc_proxy; if it is not set, gRPC reads no_proxy instead.
     """
-    before = os.environ.get("no_grpc_proxy")
+    before = os.environ.get(_EXEMPT)
     if any(os.environ.get(name) for name in _PROXIES):
         exempt = os.environ.get("no_proxy", "") if before is None else before
         hosts = [*exempt.split(","), "localhost", "127.0.0.1", "::1", socket.getfqdn()]
-        os.environ["no_grpc_proxy"] = ",".join(dict.fromkeys(host.strip() for host in hosts if host.strip()))
+        os.environ[_EXEMPT] = ",".join(dict.fromkeys(host.strip() for host in hosts if host.strip()))
     try:
         yield
     finally:
         if before is None:
-            os.environ.pop("no_grpc_proxy", None)
+            os.environ.pop(_EXEMPT, None)
         else:
-            os.environ["no_grpc_proxy"] = before
+            os.environ[_EXEMPT] = before
 
 
 class Workers:
@@ -152,8 +149,9 @@ class _Handler(worker_handlers.GrpcWorkerHandler):
         self._closing = False
         self.control_conn = _Connection(self._stream_ended)
         self.control_handler._connections_by_worker_id[self.worker_id] = self.control_conn
-        set_inputs = self.data_conn.set_inputs
-        self.data_conn.set_inputs = lambda stream: set_inputs(_until_lost(stream))
+        channel: Any = self.data_conn
+        set_inputs = channel.set_inputs
+        channel.set_inputs = lambda stream: set_inputs(_until_lost(stream))
         workers.handlers.append(self)
 
     def close(self) -> None:
@@ -179,8 +177,8 @@ class _ProcessHandler(_Handler):
 
     def __init__(self, command: bytes, *rest: Any) -> None:
         super().__init__(*rest)
-        own = f"{sys.executable} -m {_WORKER_MODULE}"
-        self._command = [sys.executable, "-m", _WORKER_MODULE] if command.decode() == own else ["sh", "-c", command]
+        own = [sys.executable, "-m", _WORKER_MODULE]
+        self._command = own if command.decode() == " ".join(own) else ["sh", "-c", command.decode()]
 
     def start_worker(self) -> None:
         self._logging = grpc.server(thread_pool_executor.shared_unbounded_instance())
