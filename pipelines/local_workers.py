@@ -194,7 +194,8 @@ class _ProcessHandler(_Handler):
             "WORKER_ID": self.worker_id,
         }
         try:
-            self._process = subprocess.Popen(self._command, env=os.environ | described)
+            # Ctrl-C reaches this process alone, which ends its workers.
+            self._process = subprocess.Popen(self._command, env=os.environ | described, start_new_session=True)
         except OSError as error:
             self._lost(f"a worker could not be started: {error}")
             raise
