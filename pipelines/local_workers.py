@@ -88,6 +88,9 @@ def watched_workers() -> Iterator[Workers]:
     finally:
         registered.update(before)
         logging.disable(disabled)
+        for handler in workers.handlers:
+            if isinstance(handler, _ProcessHandler):  # a signal may come while Beam closes them
+                handler._end()
 
 
 def _constructor(handler: type[_Handler], workers: Workers) -> Callable[..., _Handler]:
