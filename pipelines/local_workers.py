@@ -78,11 +78,11 @@ def watched_workers() -> Iterator[Workers]:
     workers = Workers()
     registered = worker_handlers.WorkerHandler._registered_environments
     before, disabled = dict(registered), logging.root.manager.disable
-    for urn, handler in (
+    for urn, kind in (
         (python_urns.SUBPROCESS_SDK, _ProcessHandler),
         (common_urns.environments.EXTERNAL.urn, _PoolHandler),
     ):
-        registered[urn] = _constructor(handler, workers), before[urn][1]
+        registered[urn] = _constructor(kind, workers), before[urn][1]
     try:
         yield workers
     finally:
