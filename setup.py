@@ -36,7 +36,9 @@ EXTRAS_REQUIRE = {
     "test": [
         "duckdb>=1.2",
         "import-linter>=2.1",
+        "ipykernel>=6.29",
         "mypy>=1.15",
+        "nbclient>=0.10",
         "pandas>=2.2",
         "psutil>=6",
         "pytest>=8",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipelines.annotate import run as annotate
     from pipelines.annotate import run_encode as encode
     from pipelines.annotate import run_label as label
+    from pipelines.interruption import WorkerError
     from pipelines.models.labelled import DataError
     from pipelines.models.make_encoder import run as make_encoder
     from pipelines.models.train_encoder import run as train_encoder
@@ -58,6 +59,7 @@ __all__ = [
     "Pooling",
     "Store",
     "StoreError",
+    "WorkerError",
     "annotate",
     "bundled_heads",
     "describe_encoder",
@@ -92,6 +94,7 @@ _PLACES = {
     "Pooling": "encoder:Pooling",
     "Store": "transforms.store:Store",
     "StoreError": "transforms.store:StoreError",
+    "WorkerError": "pipelines.interruption:WorkerError",
     "annotate": "pipelines.annotate:run",
     "bundled_heads": "heads:bundled",
     "describe_encoder": "encoder:describe",

@@ -5,9 +5,9 @@ import sys
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    from pipelines.cli import main as run  # only now: encode_once makes Python find it
+    from pipelines import cli  # only now: encode_once makes Python find it
 
-    return run()
+    return cli.end_after_signal(cli.main())
 
 
 if __name__ == "__main__":

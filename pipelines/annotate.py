@@ -29,6 +29,7 @@ from pipelines.beam_options import (
 )
 from pipelines.cli import RESUME_HINT, main_of
 from pipelines.interruption import run_and_wait
+from pipelines.notebooks import hidden_from_beam
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
 from transforms.layout import codes_folder
 from transforms.machine import usable_cores
@@ -135,7 +136,8 @@ def _execute(options: AnnotateOptions, beam_options: PipelineOptions, job: Job) 
     if not job.plan.units:
         return {"milliseconds": 0}
     job.store.write_file(f"runs/{job.store.run_id}/plan.jsonl", job.plan.to_lines(job.store.run_id))
-    with Progress(job.store, job.bundle.fingerprint, job.heads, job.plan, options.progress):
+    progress = Progress(job.store, job.bundle.fingerprint, job.heads, job.plan, options.progress)
+    with hidden_from_beam(), progress:
         pipeline = create_pipeline(beam_options)
         build(pipeline, options, job, worker_threads(options, beam_options))
         result = run_and_wait(pipeline, is_local(beam_options))

@@ -5,6 +5,8 @@ Imports nothing heavy: a command's options are imported to parse or show them, i
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
 import errno
 import importlib
@@ -135,7 +137,20 @@ def _load(place: str) -> Callable[..., Any]:
 def main_of(run: Callable[[Sequence[str]], Any]) -> int:
     """Run one program as `python -m pipelines.NAME` and return the exit code."""
     name = os.path.basename(sys.argv[0])
-    return guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-"))
+    return end_after_signal(guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-")))
+
+
+def end_after_signal(code: int) -> int:
+    """Return the exit code of a program; if a signal ended it, end the process at once.
+
+    Threads of Beam's workers may still compute then. A regular end stops them inside C++ code, which aborts the process.
+    """
+    if code not in (EXIT_SIGNAL + signal.SIGINT, EXIT_SIGNAL + signal.SIGTERM):
+        return code
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
+        _flush()
+    os._exit(code)
 
 
 def guard(program: Callable[[], Any], name: str, command: str | None = None, logs: bool = True) -> int:
@@ -216,6 +231,7 @@ def _is_correctable(error: Exception) -> bool:
         ("encoder.base", "EncoderError"),
         ("encoder.declare", "OptionError"),
         ("heads.errors", "HeadError"),
+        ("pipelines.interruption", "WorkerError"),
         ("pipelines.models.labelled", "DataError"),
         ("transforms.store", "StoreError"),
         ("transforms.match", "InputError"),
@@ -234,4 +250,4 @@ def _set_up_logging() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(end_after_signal(main()))

@@ -1,4 +1,4 @@
-"""Run a pipeline until it ends or is interrupted; an interrupted job is cancelled, wherever it runs."""
+"""Run a pipeline until it ends, a worker dies or a signal arrives; an interrupted job is cancelled, wherever it runs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class InterruptedRunError(KeyboardInterrupt):
         self.number = number
 
 
+class WorkerError(Exception):
+    """A worker of a run died, or could not be started."""
+
+
 def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     """Run a pipeline and wait until it ends.
 
@@ -37,8 +41,11 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
 
     Raises:
         StoreError: a disk is full.
+        WorkerError: a worker on this machine, or of a pool, died.
         InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
+    from pipelines.local_workers import direct_connections, watched_workers
+
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -50,12 +57,15 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     before = {number: signal.signal(number, stop) for number in handled}
     result = None
     try:
-        result = pipeline.run()
-        for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
-            signal.signal(number, stop)
-        result.wait_until_finish()
+        with direct_connections(), watched_workers() as workers:
+            result = pipeline.run()
+            for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
+                signal.signal(number, stop)
+            result.wait_until_finish()
     except BaseException as error:
         if not received:
+            if workers.death:
+                raise WorkerError(f"{workers.death}; {RESUME_HINT}") from error
             if match := _DISK_FULL.search(str(error)):
                 raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
             raise

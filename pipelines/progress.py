@@ -22,8 +22,8 @@ _SECONDS_BETWEEN_LINES = 30.0
 class Progress:
     """A progress bar with documents/s and the time left, as a context manager.
 
-    The bar counts bytes of the shards while there is text to encode, else documents to label. Without a terminal, a line is
-    printed every half minute.
+    The bar counts bytes of the shards while there is text to encode, else documents to label. Outside of terminals and
+    notebooks, a line is printed every half minute.
     """
 
     def __init__(self, store: Store, encoder: str, heads: Sequence[Head], plan: Plan, shown: bool = True) -> None:
@@ -63,7 +63,9 @@ class Progress:
     def _watch(self) -> None:
         from tqdm import tqdm
 
-        terminal = sys.stderr.isatty()
+        terminal = sys.stderr.isatty() or type(sys.stderr).__module__.startswith(
+            "ipykernel"
+        )  # a notebook draws bars, too
         started = printed = time.monotonic()
         count = "{n_fmt}B of {total_fmt}B" if self._by_bytes else "{n_fmt} of {total_fmt} documents"
         bar = tqdm(

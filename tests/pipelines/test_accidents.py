@@ -84,7 +84,8 @@ def test_whatever_a_reader_throws_fails_its_unit_alone(annotate_tiny, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bundle, number, code):
+@pytest.mark.parametrize("workers", ["", "multi_threading", "multi_processing"])
+def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bundle, number, code, workers):
     import time
 
     (tmp_path / "in").mkdir()
@@ -93,10 +94,14 @@ def test_a_signal_ends_with_its_code_and_a_store_that_goes_on(tmp_path, tiny_bun
         sys.executable, "-m", "pipelines.annotate", "--input", f"{tmp_path}/in", "--store", f"{tmp_path}/s",
         "--encoder", str(tiny_bundle), "--heads", "none", "--block_rows", "32", "--file_bytes", "512",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if workers:
+        command += ["--direct_num_workers=2", f"--direct_running_mode={workers}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     while process.poll() is None and not list((tmp_path / "s").rglob("codes/*/*.parquet")):
         time.sleep(0.01)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     _, said = process.communicate(timeout=120)
     assert process.returncode == code, said
     assert "interrupted; finished work is kept" in said
