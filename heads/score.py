@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-CHUNK_BYTES = 3 * 2**19  # of unpacked bits, so that they stay in the cache
+CHUNK_BYTES = 2**22  # of unpacked bits: larger products are faster, up to about this size
 TABLE_CHUNK_ROWS = 4096
 MAX_TABLE_BYTES = 32 * 2**20  # lookups in a larger table miss the caches
 TABLE_PIECE_BYTES = 4 * 2**20  # looked up for all rows before the next piece, which saves TLB misses
