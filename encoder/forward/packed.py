@@ -10,11 +10,18 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from encoder.forward.runner import Runner
 from encoder.forward.transformer import Attend, Transformer, count_positions
 from encoder.pooling import Pooling
 from encoder.tokenize import Windows
+
+
+# torch's attention in bfloat16 computes what is left of the keys after multiples of 16 one by one. Where few are missing from
+# the next multiple, keys of zeros that are masked take less time: 28 tokens 1.6 instead of 2.6 us a token of one layer.
+VECTOR = 16
+MAX_MISSING = 10
 
 
 class PackedRunner(Runner):
@@ -83,7 +90,13 @@ def attention(packing: Packing) -> Attend:
         parts = (packing.split(tensor) for tensor in (out, query, key, value))
         for part, *of_run in zip(*parts):
             q, k, v = (tensor.transpose(1, 2) for tensor in of_run)  # (texts, heads, tokens of each text, size)
-            part.copy_(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2))
+            mask = None
+            if q.dtype == torch.bfloat16 and 0 < (missing := -q.shape[2] % VECTOR) <= MAX_MISSING:
+                k, v = (functional.pad(tensor, (0, 0, 0, missing)) for tensor in (k, v))
+                mask = q.new_zeros(1, 1, 1, k.shape[2])
+                mask[..., -missing:] = float("-inf")
+                mask = mask.expand(len(q), 1, q.shape[2], k.shape[2])
+            part.copy_(functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2))
         return out
 
     return attend
