@@ -17,7 +17,6 @@ from encoder.forward.transformer import Attend, Transformer, count_positions
 from encoder.pooling import Pooling
 from encoder.tokenize import Windows
 
-
 # torch's attention in bfloat16 computes what is left of the keys after multiples of 16 one by one. Where few are missing from
 # the next multiple, keys of zeros that are masked take less time: 28 tokens 1.6 instead of 2.6 us a token of one layer.
 VECTOR = 16
