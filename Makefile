@@ -83,7 +83,7 @@ encoder: $(STAMP)
 	$(PY) -m pipelines.models.train_encoder --name default --layers 0 1 2 3 4 5 6 --train_layers 3 \
 	  --tasks $(TASKS:%=$(DATA)/%) --unlabelled $(DATA)/gutenberg_paragraphs.parquet \
 	  --patience 0 \
-	  --output encoder/bundles/default
+	  --output encoder/bundles/default --overwrite
 
 # After `make encoder`: heads of another encoder are refused.
 heads: $(STAMP)

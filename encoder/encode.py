@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import torch
@@ -112,11 +112,17 @@ class Encoder:
         return Codes(bits, n_tokens, truncated, padded_tokens)
 
     @torch.inference_mode()
-    def features(self, texts: list[str]) -> np.ndarray:
-        """Return the values that `encode` compares with the thresholds: (n, bits) float32, projected if the bundle projects."""
+    def features(self, texts: list[str], progress: Callable[[int], object] | None = None) -> np.ndarray:
+        """Return the values that `encode` compares with the thresholds: (n, bits) float32, projected if the bundle projects.
+
+        Args:
+            progress: is called after each batch with its number of texts.
+        """
         features = np.empty((len(texts), self.bits), np.float32)
         for rows, batch_features, _ in self._text_features(self._tokenizer(texts), len(texts)):
             features[rows] = batch_features.cpu().numpy()
+            if progress:
+                progress(len(rows))
         return features
 
     def _tokenize(self, texts: list[str]) -> Generator[tuple[np.ndarray, Windows], None, None]:

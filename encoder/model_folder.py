@@ -57,10 +57,13 @@ class ModelFolder:
                     folder.rmdir()
             raise self.error(f"{folder} cannot be written: {error.strerror}") from None
 
-    def check_free(self, folder: Path) -> None:
+    def check_free(self, folder: Path, overwrite: bool = True) -> None:
         """Check that a model may be written to `folder`: it is absent, empty, or holds a model of this kind.
 
         A folder with the model's files but without a description is free as well: a killed write left them.
+
+        Args:
+            overwrite: whether a model in `folder` may be replaced.
 
         Raises:
             Exception: `error`: the folder holds something else, is a file, or cannot be written.
@@ -68,6 +71,10 @@ class ModelFolder:
         try:
             if folder.exists() and not folder.is_dir():
                 raise self.error(f"{folder} is a file and is not {self.what}; choose another path")
+            if not overwrite and (folder / self.files[-1]).is_file():
+                raise self.error(
+                    f"{folder} is {self.what} already; choose another folder, or replace it with --overwrite"
+                )
             if folder.is_dir() and not (folder / self.files[-1]).is_file():
                 own = {*self.files, *map(_temporary, self.files)}
                 if any(path.name not in own for path in folder.iterdir()):

@@ -12,10 +12,21 @@ from pathlib import Path
 from heads import checks, evaluate, storage
 from heads.bank import HeadBank
 from heads.errors import HeadError
-from heads.fit import fit, fit_features
+from heads.fit import L2_GRID, fit, fit_features
 from heads.head import Head
 
-__all__ = ["Head", "HeadBank", "HeadError", "bundled", "check_new", "evaluate", "fit", "fit_features", "load"]
+__all__ = [
+    "L2_GRID",
+    "Head",
+    "HeadBank",
+    "HeadError",
+    "bundled",
+    "check_new",
+    "evaluate",
+    "fit",
+    "fit_features",
+    "load",
+]
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
@@ -25,14 +36,17 @@ def bundled() -> list[str]:
     return sorted(folder.parent.name for folder in BUNDLED_FOLDER.glob(f"*/{storage.DESCRIPTION_FILE}"))
 
 
-def check_new(task: str, folder: str | os.PathLike[str]) -> None:
+def check_new(task: str, folder: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Check, before a head is fitted, that a head named `task` could be saved in `folder`.
+
+    Args:
+        overwrite: whether a head in `folder` may be replaced.
 
     Raises:
         HeadError: the name is invalid, or the folder holds something else or cannot be written.
     """
     checks.check_task(task)
-    storage.HEAD_FOLDER.check_free(Path(folder))
+    storage.HEAD_FOLDER.check_free(Path(folder), overwrite)
 
 
 def load(head: str | os.PathLike[str]) -> Head:

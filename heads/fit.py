@@ -1,12 +1,12 @@
 """Fit a head on codes, or the same model on float features to measure the cost of the bits.
 
-Linear models (linear.py) are fitted for several penalties. The penalty that does best on validation rows is kept, its
-weights are rounded to the integers of score.py, and its scores are calibrated on validation rows.
+Linear models (linear.py) are fitted for several penalties. The one that does best on validation rows is kept and
+refined, its weights are rounded to the integers of score.py, and its scores are calibrated on validation rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,7 @@ def fit(
     l2_grid: Sequence[float] = L2_GRID,
     source: dict[str, Any] | None = None,
     created_by: dict[str, Any] | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> Head:
     """Fit a head on packed codes. The same call, machine and number of threads give the same head.
 
@@ -87,6 +88,7 @@ def fit(
             F1 (multi) or RMSE (regression) on validation rows, the stronger one of equals.
         source: what the rows are, for the description of the head.
         created_by: what fits the head, for its description.
+        progress: is called after each penalty; the search may end before the last one.
 
     Raises:
         HeadError: rows, sizes or labels cannot be fitted; it names them.
@@ -100,7 +102,7 @@ def fit(
             )
     problem = Problem.check(bits, labels, validation, kind, classes)
     signs, validation_signs = _to_signs(bits), _to_signs(validation[0])
-    l2, weights, bias = _best_on_validation(problem, signs, validation_signs, l2_grid)
+    l2, weights, bias = _best_on_validation(problem, signs, validation_signs, l2_grid, progress)
     del signs
     integers, scale = quantize(weights)
     logits = matmul_sums(validation[0], integers).T * scale + bias
@@ -133,6 +135,7 @@ def fit_features(
     validation: tuple[np.ndarray, Labels],
     classes: Sequence[str] | None = None,
     l2_grid: Sequence[float] = L2_GRID,
+    progress: Callable[[], object] | None = None,
 ) -> FloatHead:
     """Fit the same model by the same procedure on features (n, dim) float32, standardised.
 
@@ -159,6 +162,7 @@ def fit_features(
         torch.from_numpy((features - mean) / deviation),
         torch.from_numpy((validation[0] - mean) / deviation),
         l2_grid,
+        progress,
     )
     weights = weights / deviation
     bias = bias - weights @ mean
@@ -173,7 +177,11 @@ def _to_signs(codes: np.ndarray) -> torch.Tensor:
 
 
 def _best_on_validation(
-    problem: Problem, inputs: torch.Tensor, validation: torch.Tensor, l2_grid: Sequence[float]
+    problem: Problem,
+    inputs: torch.Tensor,
+    validation: torch.Tensor,
+    l2_grid: Sequence[float],
+    progress: Callable[[], object] | None,
 ) -> linear.Solution:
     if not l2_grid or min(l2_grid) <= 0:
         raise HeadError(f"penalties in l2_grid must be above 0, but are {tuple(l2_grid)}")
@@ -183,6 +191,8 @@ def _best_on_validation(
         path = linear.logistic_path(inputs, problem.training, len(problem.classes), l2_grid)
     best, best_figure, worse = None, -np.inf, 0
     for solution in path:
+        if progress:
+            progress()
         _, weights, bias = solution
         logits = validation.numpy() @ weights.T + bias
         if problem.kind == "single":
@@ -200,7 +210,7 @@ def _best_on_validation(
                 break
     if best is None:
         raise HeadError("no head can be fitted: with every penalty its figure on validation rows is no number")
-    return best
+    return best if problem.kind == "regression" else linear.logistic(inputs, problem.training, best)
 
 
 def _calibrate(problem: Problem, logits: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,22 +1,36 @@
-"""What Beam's --setup_file does: an sdist, installed elsewhere, gives the packages with their data."""
+"""What Beam's --setup_file and users do: an sdist or a wheel, installed elsewhere, gives the packages with their data."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+
+import pytest
+
+from tests.conftest import random_texts
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def test_an_installed_sdist_gives_the_packages_with_encoder_and_heads(tmp_path):
-    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "sdist", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder), "sdist", "-d", str(folder)]
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
-    (sdist,) = tmp_path.glob("*.tar.gz")
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+def pip(*arguments: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", *map(str, arguments)], check=True, capture_output=True)
+
+
+def test_an_installed_sdist_gives_the_packages_with_encoder_and_heads(sdist, tmp_path):
     installed = tmp_path / "installed"
-    install = ["install", "-q", "--no-deps", "--no-build-isolation", "--target", str(installed), str(sdist)]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
+    pip("install", "-q", "--no-deps", "--no-build-isolation", "--target", installed, sdist)
     program = """
 import encode_once, encoder, heads, pipelines, transforms, transforms.encode, transforms.label, pipelines.annotate
 for package in (encode_once, encoder, heads, pipelines, transforms):
@@ -37,3 +51,40 @@ for task in heads.bundled():
     tasks = bundled.split()[1:]
     expected = "emotion fine_sentiment news_topics offensive opinion_polarity question_type sentiment topic"
     assert tasks == expected.split()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_annotates_without_the_checkout(sdist, tmp_path):
+    """Without the module site, nothing that points at the checkout, as an editable installation does, is on the path."""
+    installed = tmp_path / "installed"
+    pip("wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, sdist)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    pip("install", "-q", "--no-deps", "--target", installed, wheel)
+    libraries = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), *libraries])}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-S", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = run(str(installed / "bin" / "encode-once"), "--version")
+    assert said == f"encode-once {wheel.name.split('-')[1]}\n"
+    (tmp_path / "in.txt").write_text("\n".join(random_texts(30)))
+    program = """
+import sys
+import encode_once
+from pipelines import cli
+code = cli.main(["annotate", "--input", "in.txt", "--store", "store", "--heads", "all", "--no_progress"])
+names = ("encode_once", "encoder", "heads", "pipelines", "transforms")
+print("files", *[module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in names])
+sys.exit(code)
+"""
+    *report, files = run("-c", program).splitlines()
+    assert any(line.split()[:2] == ["documents", "30"] for line in report)
+    places = files.split()[1:]
+    assert len(places) > 50
+    assert all(place.startswith(str(installed)) for place in places)
+    assert len(list((tmp_path / "store" / "labels").glob("task=*"))) == 8

@@ -16,7 +16,7 @@ from pipelines.models.options import parse_make_encoder
 def run(argv: Sequence[str]) -> Bundle:
     """Make a bundle, write its folder, and return it."""
     options = parse_make_encoder(argv)
-    ENCODER_FOLDER.check_free(Path(options.output))
+    ENCODER_FOLDER.check_free(Path(options.output), options.overwrite)
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.make import make_bundle  # loads torch: only after the files were read
 

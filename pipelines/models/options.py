@@ -24,15 +24,27 @@ class TrainHeadOptions:
 
     name: str = option(metavar="TASK", help="name of the task: lower-case letters, digits and _")
     train: str = option(metavar="FILE", kind="local_path", help="labelled rows to fit: .parquet, .jsonl, .csv or .tsv")
-    validation: str = option(
-        metavar="FILE", kind="local_path", help="labelled rows that choose the regularisation and calibrate the scores"
-    )
     output: str = option(metavar="DIR", kind="local_path", help="folder of the head")
+    validation: str | None = option(
+        None,
+        metavar="FILE",
+        kind="local_path",
+        default_text="a share of the training rows",
+        help="labelled rows that choose the regularisation and calibrate the scores",
+    )
+    validation_share: float = option(
+        0.2,
+        metavar="X",
+        above=0,
+        below=1,
+        help="without --validation: share of the training rows that is held out for it, the same share of each label",
+    )
+    overwrite: bool = option(False, help="replace the head that is in --output")
     test: str | None = option(
         None,
         metavar="FILE",
         kind="local_path",
-        default_text="the validation file",
+        default_text="the validation rows",
         help="labelled rows that the report is computed on",
     )
     text_field: str = like(ReadOptions, "text_field", default="text", help="field or column that holds the text")
@@ -67,6 +79,7 @@ class ZeroShotOptions:
     labels: str = option(metavar="A,B,...", help="names of the labels, separated by commas")
     task: str = like(TrainHeadOptions, "name")
     output: str = like(TrainHeadOptions, "output")
+    overwrite: bool = like(TrainHeadOptions, "overwrite")
     descriptions: str | None = option(
         None,
         metavar="FILE",
@@ -122,6 +135,7 @@ class MakeEncoderOptions:
         metavar="FILE", kind="local_path", help="files of texts to which the thresholds are fitted, 64 texts or more"
     )
     output: str = option(metavar="DIR", kind="local_path", help="folder of the bundle")
+    overwrite: bool = option(False, help="replace the bundle that is in --output")
     calibrate_rows: int = option(
         4000,
         metavar="N",
@@ -149,6 +163,7 @@ class TrainEncoderOptions:
     output: str = option(
         metavar="DIR", kind="local_path", help="folder of the bundle; checkpoints are written to DIR.training"
     )
+    overwrite: bool = like(MakeEncoderOptions, "overwrite")
     unlabelled: tuple[str, ...] = option(
         (), metavar="FILE", kind="local_path", help="files of texts for the regularisation and the thresholds"
     )
@@ -174,9 +189,20 @@ def train_head_parser() -> Parser:
     parser = Parser(
         "encode-once train-head",
         "Fit a linear head to the codes of labelled rows, calibrate it, and report its accuracy.",
-        ("encode-once train-head --name mood --train train.parquet --validation validation.parquet --output my-head",),
+        ("encode-once train-head --name mood --train rows.parquet --output my-head",),
     )
-    data = ("name", "train", "validation", "test", "output", *_FIELDS, "kind", "source")
+    data = (
+        "name",
+        "train",
+        "validation",
+        "validation_share",
+        "test",
+        "output",
+        "overwrite",
+        *_FIELDS,
+        "kind",
+        "source",
+    )
     add_fields(parser.add_argument_group("data"), TrainHeadOptions, *data)
     add_fields(parser.add_argument_group("encoder"), TrainHeadOptions, "encoder", *_DEVICE)
     return parser
@@ -197,7 +223,8 @@ def zero_shot_parser() -> Parser:
             "--output my-head",
         ),
     )
-    data = ("labels", "task", "descriptions", "templates", "unlabelled", "unlabelled_rows", "test", *_FIELDS, "output")
+    texts = ("descriptions", "templates", "unlabelled", "unlabelled_rows", "test", *_FIELDS)
+    data = ("labels", "task", *texts, "output", "overwrite")
     add_fields(parser.add_argument_group("data"), ZeroShotOptions, *data)
     add_fields(parser.add_argument_group("encoder"), ZeroShotOptions, "encoder", *_DEVICE)
     return parser
@@ -218,7 +245,7 @@ def make_encoder_parser() -> Parser:
             "--output my-encoder",
         ),
     )
-    data = ("calibrate", "calibrate_rows", "text_field", "source", "output")
+    data = ("calibrate", "calibrate_rows", "text_field", "source", "output", "overwrite")
     add_fields(parser.add_argument_group("data"), MakeEncoderOptions, *data)
     _add_bundle(parser)
     add_fields(parser.add_argument_group("running"), MakeEncoderOptions, "device", "seed")
@@ -239,7 +266,7 @@ def train_encoder_parser() -> Parser:
         "command continues from the last checkpoint.",
         ("encode-once train-encoder --tasks data/sst2 data/trec data/ag_news --layers 4 5 6 --output my-encoder",),
     )
-    data = ("tasks", "unlabelled", *_FIELDS, "calibrate_rows", "source", "output")
+    data = ("tasks", "unlabelled", *_FIELDS, "calibrate_rows", "source", "output", "overwrite")
     add_fields(parser.add_argument_group("data"), TrainEncoderOptions, *data)
     _add_bundle(parser)
     parser.set_defaults(layers=(-3, -2, -1))  # as bits they hold more than the last alone

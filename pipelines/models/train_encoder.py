@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> Bundle:
     training = options.training
     output = Path(options.output).resolve()
     folders = find_folders(options.tasks)
-    ENCODER_FOLDER.check_free(output)
+    ENCODER_FOLDER.check_free(output, options.overwrite)
     checkpoint_folder = output.with_name(f"{output.name}.training")
     check_writable(checkpoint_folder, EncoderError)
     tasks = [read_task(folder, options.text_field, options.label_field) for folder in folders]

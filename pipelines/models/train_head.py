@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 import encoder
 import heads
@@ -20,16 +21,14 @@ from heads.score import one_thread
 from pipelines.cli import main_of
 from pipelines.models.labelled import check_classes, read_labelled
 from pipelines.models.options import parse_train_head
+from pipelines.models.split import hold_out
 from pipelines.options import OptionError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from encoder import Encoder
-
-
-def features_and_codes(model: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return features, (n, bits) float32, and the codes that the thresholds make of them, (n, bits // 8) uint8."""
-    features = model.features(texts)
-    return features, bit_packing.pack(features > model.bundle.thresholds)
+    from heads.fit import FloatHead
 
 
 def train_head(
@@ -52,11 +51,13 @@ def train_head(
     """
     measured = "test" if "test" in splits else "validation"
     labels = {split: rows for split, (_, rows) in splits.items()}
-    encoded = {split: features_and_codes(model, texts) for split, (texts, _) in splits.items()}
-    features = {split: pair[0] for split, pair in encoded.items()}
-    codes = {split: pair[1] for split, pair in encoded.items()}
-    with one_thread():  # sums in another order would make another head from the same data
-        head = heads.fit(
+    with _bar("encoding", sum(map(len, labels.values()))) as bar:
+        features = {split: model.features(texts, bar.update) for split, (texts, _) in splits.items()}
+    codes = {split: bit_packing.pack(part > model.bundle.thresholds) for split, part in features.items()}
+    shared: dict[str, Any] = {"kind": kind, "classes": classes}
+    head, on_floats = _fit_at_once(
+        partial(
+            heads.fit,
             codes["train"],
             labels["train"],
             task=task,
@@ -64,16 +65,16 @@ def train_head(
             encoder_fingerprint=model.fingerprint,
             source=source,
             created_by={"program": "encode-once train-head", "encoder": model.bundle.name},
-            kind=kind,
-            classes=classes,
-        )
-        on_floats = heads.fit_features(
+            **shared,
+        ),
+        partial(
+            heads.fit_features,
             features["train"],
             labels["train"],
             validation=(features["validation"], labels["validation"]),
-            kind=kind,
-            classes=classes,
-        )
+            **shared,
+        ),
+    )
     bit_figures = heads.evaluate.evaluate(head, codes[measured], labels[measured])
     float_figures = heads.evaluate.evaluate(on_floats, features[measured], labels[measured])
     figures = head.metrics | {measured: bit_figures, f"{measured}_float": float_figures}
@@ -82,10 +83,40 @@ def train_head(
     return head, heads.evaluate.format_report(bit_figures, title=title, float_figures=float_figures)
 
 
+def _fit_at_once(fit_bits: Callable[..., Head], fit_floats: Callable[..., FloatHead]) -> tuple[Head, FloatHead]:
+    """Fit on bits and on floats at the same time, each on one thread: sums in another order would make another head."""
+    import torch
+
+    stopped = threading.Event()
+
+    def step() -> None:
+        if stopped.is_set():
+            raise CancelledError
+        bar.update()
+
+    with (
+        one_thread(),
+        _bar("fitting", 2 * len(heads.L2_GRID)) as bar,
+        ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        floats = pool.submit(fit_floats, progress=step)
+        try:
+            return fit_bits(progress=step), floats.result()
+        finally:
+            stopped.set()  # an error or Ctrl-C does not wait for the other fit
+
+
+def _bar(what: str, total: int) -> tqdm:
+    """Return a bar on stderr, which shows nothing where that is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(desc=what, total=total, disable=None, leave=False)
+
+
 def run(argv: Sequence[str]) -> Head:
     """Train a head from files, write its folder, print its report, and return it."""
     options = parse_train_head(argv)
-    heads.check_new(options.name, options.output)
+    heads.check_new(options.name, options.output, options.overwrite)
     given = {
         name: os.path.realpath(path) for name in ("train", "validation", "test") if (path := getattr(options, name))
     }
@@ -94,7 +125,7 @@ def run(argv: Sequence[str]) -> Head:
             raise OptionError(
                 f"--train and --{name} are one file: the rows that a head is fitted to do not show its accuracy"
             )
-    if given.get("test") == given["validation"]:
+    if "test" in given and given["test"] == given.get("validation"):
         raise OptionError(
             "--validation and --test are one file, but validation rows choose the regularisation; without --test the figures "
             "are those of the validation rows, and the report says so"
@@ -104,6 +135,14 @@ def run(argv: Sequence[str]) -> Head:
         for split in ("train", "validation", "test")
         if (path := getattr(options, split))
     }
+    if "validation" not in splits:
+        rows = len(splits["train"][0])
+        splits["train"], splits["validation"] = hold_out(splits["train"], options.kind, options.validation_share)
+        print(
+            f"validation: {len(splits['validation'][0]):,} of the {rows:,} rows of --train, held out at random by label "
+            f"(--validation_share {options.validation_share:g})",
+            file=sys.stderr,
+        )
     classes = check_classes(splits, options.kind)
     model = encoder.load(options.encoder, options.device, options.precision)
     count = sum(len(texts) for texts, _ in splits.values())

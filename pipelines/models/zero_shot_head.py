@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> Head:
     options = parse_zero_shot(argv)
     labels = options.label_names
     described = _read_descriptions(options.descriptions, labels) if options.descriptions else {}
-    heads.check_new(options.task, options.output)
+    heads.check_new(options.task, options.output, options.overwrite)
     measured = read_labelled(options.test, options.text_field, options.label_field, "single") if options.test else None
     if measured and (unknown := sorted(set(measured[1]) - set(labels))):
         _log.warning("%s has labels that --labels does not list: %s", options.test, ", ".join(unknown))

@@ -177,6 +177,13 @@ def test_no_texts_give_no_codes(tiny):
     assert tiny.features([]).shape == (0, 64)
 
 
+def test_progress_counts_the_texts_that_have_features(tiny_bundle):
+    told = []
+    encoder.load(str(tiny_bundle), "cpu", batch_tokens=64).features(random_texts(50), told.append)
+    assert sum(told) == 50
+    assert len(told) > 3
+
+
 def test_a_text_of_which_a_tokenizer_leaves_nothing_is_coded(tiny, tiny_base, tmp_path):
     """A tokenizer without special tokens gives no token at all for some texts."""
     import json

@@ -18,6 +18,12 @@ def signs(codes):
     return np.unpackbits(codes, axis=1).astype(np.float32) * 2 - 1
 
 
+def logistic(x, y, l2):
+    [rough] = linear.logistic_path(torch.from_numpy(x), y, 3, [l2])
+    _, weights, bias = linear.logistic(torch.from_numpy(x), y, rough)
+    return weights, bias
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fitted_head_finds_what_can_be_learnt(kind):
     head = fitted(kind, rows=1500)
@@ -96,13 +102,28 @@ def test_weaker_penalties_are_not_tried_once_validation_worsens(monkeypatch):
     assert head.metrics["l2"] == tried[-3]
 
 
+def test_the_penalty_that_is_kept_is_refined(monkeypatch):
+    rough = fitted("single", l2_grid=[0.03])
+    monkeypatch.setattr(linear, "PATH_TOLERANCE", 0.1)
+    rougher = fitted("single", l2_grid=[0.03])
+    difference = rough.weights * rough.scale[:, None] - rougher.weights * rougher.scale[:, None]
+    assert np.abs(difference).max() < 2e-3
+
+
+def test_progress_is_told_after_each_penalty():
+    told = []
+    fitted("single", l2_grid=[1.0, 0.3], progress=lambda: told.append(1))
+    fitted("regression", l2_grid=[1.0, 0.3, 0.1], progress=lambda: told.append(1))
+    assert len(told) == 5
+
+
 def test_single_logistic_agrees_with_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     codes, labels = labelled_codes("single", 800)
     x, y = signs(codes), np.array([LABELS["single"].index(name) for name in labels])
     reference = linear_model.LogisticRegression(C=1 / (800 * 0.03), max_iter=1000, tol=1e-6)
     reference.fit(x, y)
-    [(_, weights, bias)] = linear.logistic_path(torch.from_numpy(x), y, 3, [0.03])
+    weights, bias = logistic(x, y, 0.03)
     np.testing.assert_allclose(weights, reference.coef_, atol=2e-3)
     np.testing.assert_allclose(bias - bias.mean(), reference.intercept_, atol=2e-3)
 
@@ -112,7 +133,7 @@ def test_multi_logistic_agrees_with_scikit_learn_one_against_the_rest():
     codes, labels = labelled_codes("multi", 800)
     x = signs(codes)
     y = np.array([[name in row for name in LABELS["multi"]] for row in labels])
-    [(_, weights, bias)] = linear.logistic_path(torch.from_numpy(x), y, 3, [0.03])
+    weights, bias = logistic(x, y, 0.03)
     for column in range(3):
         reference = linear_model.LogisticRegression(C=1 / (800 * 0.03), max_iter=1000, tol=1e-6)
         reference.fit(x, y[:, column])
@@ -135,8 +156,9 @@ def test_path_warm_started_ends_where_a_cold_start_ends():
     codes, labels = labelled_codes("single", 500)
     x = torch.from_numpy(signs(codes))
     y = np.array([LABELS["single"].index(name) for name in labels])
-    *_, (l2, warm, _) = linear.logistic_path(x, y, 3, [0.01, 1.0, 0.1])
-    [(_, cold, _)] = linear.logistic_path(x, y, 3, [0.01])
+    *_, end = linear.logistic_path(x, y, 3, [0.01, 1.0, 0.1])
+    l2, warm, _ = linear.logistic(x, y, end)
+    cold, _ = logistic(signs(codes), y, 0.01)
     assert l2 == 0.01
     np.testing.assert_allclose(warm, cold, atol=5e-3)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 import encoder
@@ -34,6 +36,16 @@ def test_a_made_encoder_annotates(tiny_base, sample, tmp_path, capsys):
     summary = annotate.run([*arguments, "--no_progress"])
     assert summary.documents == 2
     assert summary.truncated == 0
+
+
+def test_an_encoder_is_replaced_only_if_asked_to(tiny_base, tiny_bundle, sample, tmp_path):
+    before = shutil.copytree(tiny_bundle, tmp_path / "mine")
+    call = ["--base", str(tiny_base), "--layers", "1", "--calibrate", sample, "--output", str(before)]
+    with pytest.raises(EncoderError, match=r"is an encoder's folder already; .* replace it with --overwrite"):
+        make_encoder.run(call)
+    assert encoder.describe(str(before)).fingerprint == encoder.describe(str(tiny_bundle)).fingerprint
+    made = make_encoder.run([*call, "--overwrite"])
+    assert encoder.describe(str(before)).fingerprint == made.fingerprint
 
 
 @pytest.mark.parametrize(

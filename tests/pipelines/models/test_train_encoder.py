@@ -244,6 +244,16 @@ def test_an_output_that_holds_other_files_is_refused_before_training(tasks, tiny
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+def test_an_encoder_is_replaced_only_if_asked_to(tasks, tiny_base, tiny_bundle, tmp_path, capsys):
+    shutil.copytree(tiny_bundle, tmp_path / "mine")
+    arguments = command(tasks, tiny_base, tmp_path / "mine", names=["held"])
+    message = refused(capsys, arguments)
+    assert "is an encoder's folder already; choose another folder, or replace it with --overwrite" in message
+    assert bundle_files(tmp_path / "mine") == bundle_files(tiny_bundle)
+    made = train_encoder.run([*arguments, "--overwrite"])
+    assert encoder.describe(str(tmp_path / "mine")).fingerprint == made.fingerprint
+
+
 def test_checkpoints_that_could_not_be_written_are_told_before_training(tasks, tiny_base, tmp_path, capsys):
     (tmp_path / "mine.training").write_text("a file")
     assert "mine.training is a file" in refused(capsys, command(tasks, tiny_base, tmp_path / "mine"))

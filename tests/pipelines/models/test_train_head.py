@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 import encoder
 import heads
 from heads import HeadError
+from pipelines import cli
 from pipelines.models import train_head
 from pipelines.models.labelled import DataError
 from tests.conftest import random_texts
@@ -77,6 +79,54 @@ def test_a_head_learns_is_saved_and_reported_beside_its_float_twin(files, tiny_b
 def test_the_same_rows_make_the_same_head(files, tiny_bundle, tmp_path):
     first, second = (train(files, tiny_bundle, tmp_path / name).fingerprint for name in "ab")
     assert first == second
+
+
+def test_without_validation_rows_a_share_of_the_training_rows_is_held_out(files, tiny_bundle, tmp_path, capsys):
+    arguments = ["--name", "mood", "--train", f"{files}/train.parquet", "--text_field", "body"]
+    arguments += ["--encoder", str(tiny_bundle), "--output"]
+    head = train_head.run([*arguments, str(tmp_path / "head")])
+    rows = head.metrics["validation"]["rows"]
+    assert rows + head.metrics["training_rows"] == 300
+    assert 50 <= rows <= 70
+    said = f"validation: {rows} of the 300 rows of --train, held out at random by label (--validation_share 0.2)"
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert f"head mood on validation: {rows} rows" in captured.out
+    assert head.metrics["validation"]["accuracy"] > 0.8
+    fewer = train_head.run([*arguments, str(tmp_path / "other"), "--validation_share", "0.1"])
+    assert fewer.metrics["validation"]["rows"] < 40
+
+
+def test_a_head_is_replaced_only_if_asked_to(files, tiny_bundle, tmp_path, capsys, monkeypatch):
+    head = train(files, tiny_bundle, tmp_path / "head")
+    arguments = ["train-head", "--name", "mood", "--text_field", "body", "--encoder", str(tiny_bundle)]
+    arguments += ["--train", f"{files}/test.parquet", "--output", str(tmp_path / "head")]
+    with monkeypatch.context() as patched:
+        patched.setattr(encoder, "load", lambda *_: pytest.fail("a model was loaded"))
+        capsys.readouterr()
+        assert cli.main(arguments) == 2
+    said = f"{tmp_path}/head is a head's folder already; choose another folder, or replace it with --overwrite"
+    assert capsys.readouterr().err == f"encode-once train-head: error: {said}\n"
+    assert heads.load(tmp_path / "head").fingerprint == head.fingerprint
+    assert cli.main([*arguments, "--overwrite"]) == 0
+    assert heads.load(tmp_path / "head").fingerprint != head.fingerprint
+
+
+def test_a_fit_that_fails_stops_the_other_one():
+    started = time.monotonic()
+
+    def fails(progress):
+        progress()
+        raise HeadError("no head can be fitted")
+
+    def never_ends(progress):
+        while time.monotonic() < started + 60:
+            progress()
+            time.sleep(0.01)
+
+    with pytest.raises(HeadError, match="no head can be fitted"):
+        train_head._fit_at_once(fails, never_ends)
+    assert time.monotonic() < started + 50
 
 
 def test_a_multi_label_head(files, tiny_bundle, tmp_path, capsys):

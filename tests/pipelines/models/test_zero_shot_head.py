@@ -40,6 +40,18 @@ def test_without_texts_it_says_what_would_help(tiny_bundle, tmp_path, capsys):
     assert "alone; --unlabelled texts improve most heads" in capsys.readouterr().out
 
 
+def test_a_head_is_replaced_only_if_asked_to(tiny_bundle, tmp_path, capsys):
+    call = arguments(tiny_bundle, tmp_path / "h")
+    before = zero_shot_head.run(call).fingerprint
+    other = [*call, "--labels", "dull plot, great laugh"]
+    assert cli.main(["zero-shot-head", *other]) == 2
+    assert (
+        "is a head's folder already; choose another folder, or replace it with --overwrite" in capsys.readouterr().err
+    )
+    assert heads.load(tmp_path / "h").fingerprint == before
+    assert zero_shot_head.run([*other, "--overwrite"]).fingerprint != before
+
+
 def test_descriptions_take_the_place_of_names_and_rows_measure(tiny_bundle, tmp_path, capsys):
     (tmp_path / "d.json").write_text(
         json.dumps({"good film": ["great good laugh", "great good laugh"], "bad film": "dull bad bad"})
