@@ -13,6 +13,7 @@ from encoder import Bundle
 from heads import Head, HeadError
 from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions
 from transforms.blocks import UnitError
+from transforms.check_fields import check_fields
 from transforms.codes_file import CONTENT_HASH
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards, has_content
@@ -83,7 +84,7 @@ def _prepare(options: AnnotateOptions) -> Job:
     shards = match_shards(options.input, root, options.reading, options.store if is_store else "")
     if options.input_root and all(shard.relative_path == shard.path for shard in shards):
         raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
-    store = _open(options, root)
+    store = _open(options, root, is_store)
     codes = store.listing(codes_folder(bundle.fingerprint))
     if not codes.shards and is_store:
         _warn_of_another_encoder(options.store, bundle)
@@ -96,7 +97,20 @@ def _prepare(options: AnnotateOptions) -> Job:
     store = dataclasses.replace(store, input_root=root)  # where the shards are in this run
     labels = label_listings(store, found_heads)
     made = plan(shards, codes, labels, store.rules.unit_bytes, known.earlier_versions(shards))
+    if options.max_reject_share < 1:
+        check_fields(_unproven(shards, codes, made), options.reading)
+    if not is_store and not options.dry_run:
+        open_or_create_store(options.store, root, options.cut_rules, made_by())
     return Job(bundle, store, made, found_heads, known, recognised)
+
+
+def _unproven(shards: list[Shard], codes: Listing, made: Plan) -> list[Shard]:
+    """Return the shards to encode of formats of which the store has no documents yet: their fields may be misspelled."""
+    to_encode = {unit.shard for unit in made.to_encode}
+    proven = {
+        shard.format.kind for shard in shards if any(unit.rows for unit in codes.shards.get(shard.key, {}).values())
+    }
+    return [shard for shard in shards if shard.key in to_encode and shard.format.kind not in proven]
 
 
 class Comparison:
@@ -279,8 +293,8 @@ def find_root(options: AnnotateOptions) -> str:
     return common_root(options.input)
 
 
-def _open(options: AnnotateOptions, root: str) -> Store:
-    rules: dict[str, int | None] = dict(options.cut_rules)
-    if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**options.cut_rules), root)
-    return open_or_create_store(options.store, root, rules, made_by())
+def _open(options: AnnotateOptions, root: str, is_store: bool) -> Store:
+    """Open the store; one that is not there yet is made when everything else is checked."""
+    if is_store:
+        return open_or_create_store(options.store, root, options.cut_rules, made_by())
+    return Store(options.store, CutRules(**options.cut_rules), root)

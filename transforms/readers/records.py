@@ -105,16 +105,13 @@ def _read_rows(
     raw: BinaryIO, shard_format: Format, unit_range: tuple[int, int], builder: RowBuilder, chunk_bytes: int
 ) -> Rows:
     """Return the rows of a unit, and a function that returns its bytes before a position, for None all its bytes."""
-    kind, compression = shard_format.kind, shard_format.compression
+    kind = shard_format.kind
     if kind in ("parquet", "arrow"):
         _refuse_compression(shard_format)
         return (read_parquet_rows if kind == "parquet" else read_arrow_rows)(raw, unit_range, builder)
 
     options = builder.options
-    file: BinaryIO = open_compressed(raw, compression) if compression else raw
-    if options.encoding != "utf-8":
-        file = open_transcoded(file, options.encoding)
-    beginning, file = read_beginning(file, SNIFF_BYTES)
+    beginning, file = open_text(raw, shard_format, options)
     kind = kind_of_content(kind, beginning, options)
     if kind in ("csv", "tsv"):
         delimiter, quoting = options.delimiter_of(kind), options.quoting_of(kind)
@@ -129,6 +126,16 @@ def _read_rows(
         start, end = unit_range
         return batches, lambda position: (end if position is None else position) - start
     return batches, lambda position: raw.seek(0, io.SEEK_END) if position is None else raw.tell()
+
+
+def open_text(
+    raw: BinaryIO, shard_format: Format, options: ReadOptions, beginning_bytes: int = SNIFF_BYTES
+) -> tuple[bytes, BinaryIO]:
+    """Open a shard of lines: its first bytes, decompressed and in UTF-8, and a file that reads all of it from the start."""
+    file: BinaryIO = open_compressed(raw, shard_format.compression) if shard_format.compression else raw
+    if options.encoding != "utf-8":
+        file = open_transcoded(file, options.encoding)
+    return read_beginning(file, beginning_bytes)
 
 
 def _iter_lines(
