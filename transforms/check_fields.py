@@ -36,7 +36,7 @@ def check_fields(shards: Iterable[Shard], options: ReadOptions) -> None:
 
 
 def _check_kind(kind: str, shards: Sequence[Shard], options: ReadOptions) -> None:
-    wanted = {name: "--text_field" for name in options.text_field}
+    wanted = dict.fromkeys(options.text_field, "--text_field")
     if options.id_field is not None:
         wanted[options.id_field] = "--id_field"
     found: dict[str, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 
@@ -134,4 +135,4 @@ def test_the_beginning_of_a_long_json_file_tells_its_fields(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "%s"}\n' % ("x" * 700_000) * 2)
     options = ReadOptions()
-    assert first_fields(lambda: open(path, "rb"), detect(str(path)), options) == ["text"]
+    assert first_fields(functools.partial(open, path, "rb"), detect(str(path)), options) == ["text"]
