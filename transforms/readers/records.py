@@ -117,15 +117,39 @@ def _read_rows(
         delimiter, quoting = options.delimiter_of(kind), options.quoting_of(kind)
         if quoting == "auto":
             quoting = infer_quoting(beginning, delimiter)
-        batches = read_csv_rows(file, delimiter, builder, quoting=quoting, chunk_bytes=chunk_bytes)
-    else:
-        max_line_bytes = options.max_text_bytes if kind == "text" else options.max_record_bytes
-        lines = _iter_lines(file, unit_range if shard_format.splittable else None, max_line_bytes, chunk_bytes)
-        batches = read_text_rows(lines, builder) if kind == "text" else read_json_rows(lines, builder)
+        batches, share = read_csv_rows(file, delimiter, builder, quoting=quoting, chunk_bytes=chunk_bytes)
+        return _measure(raw, batches, share)
+    max_line_bytes = options.max_text_bytes if kind == "text" else options.max_record_bytes
+    lines = _iter_lines(file, unit_range if shard_format.splittable else None, max_line_bytes, chunk_bytes)
+    batches = read_text_rows(lines, builder) if kind == "text" else read_json_rows(lines, builder)
     if shard_format.splittable:
         start, end = unit_range
         return batches, lambda position: (end if position is None else position) - start
-    return batches, lambda position: raw.seek(0, io.SEEK_END) if position is None else raw.tell()
+    return _measure(raw, batches)
+
+
+def _measure(
+    raw: BinaryIO, batches: Iterator[pa.RecordBatch], share: Callable[[], float] = lambda: 1.0
+) -> tuple[Iterator[pa.RecordBatch], Callable[[int | None], int]]:
+    """Return batches of rows numbered from 0, and a function that returns the bytes of the file before the row of a number.
+
+    A batch takes the bytes that were read for it, its rows equal parts of them.
+
+    Args:
+        share: Returns the share of what was read from the file that the batches hold so far.
+    """
+    rows, bounds = [0, 0], [0, 0]  # before the last batch, and after it
+
+    def measured() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows[:] = rows[1], rows[1] + batch.num_rows
+            bounds[:] = bounds[1], max(bounds[1], int(raw.tell() * share()))
+            yield batch
+
+    def consumed_bytes(position: int | None) -> int:
+        return raw.seek(0, io.SEEK_END) if position is None else int(np.interp(position, rows, bounds))
+
+    return measured(), consumed_bytes
 
 
 def open_text(
