@@ -114,9 +114,9 @@ def _run(argv: list[str]) -> Any:
         print(usage())
         return 0 if argv else EXIT_USAGE
     if argv[0] == "--version":
-        from importlib.metadata import version
+        from pipelines.versions import describe
 
-        print(f"encode-once {version('encode-once')}")
+        print(describe())
         return 0
     if argv[0] not in COMMANDS:
         close = difflib.get_close_matches(argv[0], COMMANDS, 1)
@@ -220,7 +220,7 @@ def usage() -> str:
             "  encode-once annotate --input 'corpus/*.txt' --store my-store",
             "  encode-once status --store my-store",
             "",
-            "encode-once help COMMAND shows the options of a command; encode-once --version shows the version.",
+            "encode-once help COMMAND shows the options of a command; encode-once --version shows versions and\nwhat this machine can do.",
         ]
     )
 
