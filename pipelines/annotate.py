@@ -28,6 +28,7 @@ from pipelines.beam_options import (
     prepare_files,
 )
 from pipelines.cli import RESUME_HINT, main_of
+from pipelines.config import expand_config
 from pipelines.interruption import run_and_wait
 from pipelines.notebooks import hidden_from_beam
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
@@ -65,6 +66,7 @@ def run_label(argv: Sequence[str]) -> Summary:
 
 
 def _run(argv: Sequence[str], command: str) -> Summary:
+    argv = expand_config(argv, annotate_parser(command))  # the run's record shows these
     options = parse_annotate(argv, command)  # answers --help before anything heavy is imported
     from pipelines import prepare, report
 

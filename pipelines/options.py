@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from encoder.declare import OptionError, check, like, option
+from pipelines.config import add_common_options, expand_config
 from pipelines.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import CutRules, EncodeOptions, ReadOptions
 
@@ -199,7 +200,7 @@ def annotate_parser(command: str = "annotate") -> Parser:
         add_fields(group("units, blocks and files, fixed when the store is created"), CutRules, default=None)
     prune = ("prune",) if command == "annotate" else ()
     add_fields(group("running"), AnnotateOptions, *prune, "dry_run", "progress")
-    return parser
+    return add_common_options(parser)
 
 
 def encode_parser() -> Parser:
@@ -218,10 +219,12 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     Raises:
         OptionError: names the first option whose value is not valid, and the valid values.
     """
+    parser = annotate_parser(command)
+    argv = expand_config(argv, parser)
     # --dry_run=VALUE is an option of Dataflow's runner; ours takes no value.
     ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
     theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
-    known, beam_args = annotate_parser(command).parse_known_args(ours)
+    known, beam_args = parser.parse_known_args(ours)
     if command == "encode":
         known.heads = (NO_HEADS,)
     rules = {name: value for name, value in values_of(CutRules, known).items() if value is not None}
@@ -233,12 +236,13 @@ def status_parser() -> Parser:
     description = "Print what a store holds, what is incomplete and what is stale."
     parser = Parser("encode-once status", description, ("encode-once status --store my-store",), _BEAM_EPILOG)
     add_fields(parser, StatusOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_status(argv: Sequence[str]) -> StatusOptions:
     """Parse the arguments of status; unrecognised ones are Beam's."""
-    known, beam_args = status_parser().parse_known_args(list(argv))
+    parser = status_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(StatusOptions, known, beam_args=tuple(beam_args))
 
 
@@ -252,12 +256,13 @@ def verify_parser() -> Parser:
     parser = Parser("encode-once verify", description, examples, _BEAM_EPILOG)
     add_fields(parser, VerifyOptions)
     add_fields(parser.add_argument_group("reading --input, with the options of annotate"), ReadOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_verify(argv: Sequence[str]) -> VerifyOptions:
     """Parse the arguments of verify; unrecognised ones are Beam's."""
-    known, beam_args = verify_parser().parse_known_args(list(argv))
+    parser = verify_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(VerifyOptions, known, beam_args=tuple(beam_args))
 
 
@@ -273,10 +278,11 @@ def prune_parser() -> Parser:
     )
     parser = Parser("encode-once prune", description, examples, _BEAM_EPILOG)
     add_fields(parser, PruneOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_prune(argv: Sequence[str]) -> PruneOptions:
     """Parse the arguments of prune; unrecognised ones are Beam's."""
-    known, beam_args = prune_parser().parse_known_args(list(argv))
+    parser = prune_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(PruneOptions, known, beam_args=tuple(beam_args))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from heads import Head
+from pipelines import logs
 from transforms.encoded import Encoded, encoded_units, forget_encoded
 from transforms.filesystem import files
 from transforms.layout import Listing, PartName, codes_folder, labels_folder, parts_folder
@@ -82,7 +84,7 @@ class Progress:
     def _watch(self) -> None:
         from tqdm import tqdm
 
-        terminal = _draws_bars()
+        terminal = _draws_bars() and not logs.is_json()
         printed = time.monotonic()
         bar = tqdm(desc="  0% ", total=self.total, unit="", disable=not terminal, bar_format="{desc}|{bar}| {unit}")
         pause = _SECONDS_BETWEEN_LISTINGS
@@ -95,15 +97,22 @@ class Progress:
                 self._draw(bar)
                 if not terminal and time.monotonic() - printed >= _SECONDS_BETWEEN_LINES:
                     printed = time.monotonic()
-                    self._print(f"{self.percent}% done{self._rate_text()}")
+                    self._print("done")
             self.poll()
             self._draw(bar)
         if not self._completed and not terminal:
-            self._print(f"{self.percent}% done when the run was stopped")
+            self._print("done when the run was stopped")
 
-    @staticmethod
-    def _print(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def _print(self, what: str) -> None:
+        logs.write_message(
+            f"{self.percent}% {what}" + ("" if self._stop.is_set() else self._rate_text()),
+            f"{self.percent}% {what}",
+            logging.INFO,
+            percent=self.percent,
+            documents=self.reached.documents,
+            documents_per_second=self._speed.documents_per_second,
+            seconds_left=self._speed.seconds_left(self.total),
+        )
 
     def _draw(self, bar: tqdm) -> None:
         bar.n = self.reached.done
