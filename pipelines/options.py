@@ -87,6 +87,21 @@ class AnnotateOptions:
         default_text="that of the store; for a new store, the folder that all patterns share",
         help="folder that the paths of the shards are relative to",
     )
+    limit: int | None = option(
+        None,
+        metavar="N",
+        minimum=1,
+        default_text="all rows",
+        help="try first: read only the first N rows, in the order of the paths, into a --store of their own",
+    )
+    sample: float | None = option(
+        None,
+        metavar="SHARE",
+        above=0,
+        maximum=1,
+        default_text="all units",
+        help="try first: process about this share of the units, always the same ones; a run without it does the others",
+    )
     prune: bool = option(False, help="after the run, remove shards whose files are gone, and labels of earlier heads")
     dry_run: bool = option(False, help="print what the run would do, and stop")
     progress: bool = option(True, help="show no progress bar")
@@ -98,6 +113,10 @@ class AnnotateOptions:
         check(self)
         CutRules(**self.cut_rules)
         object.__setattr__(self, "store", files.absolute(self.store))
+        if self.limit is not None and self.sample is not None:
+            raise OptionError(
+                "--limit and --sample cannot be combined: one reads the first rows, the other whole units"
+            )
         if len(set(self.heads)) > 1 and NO_HEADS in self.heads:
             raise OptionError(f"--heads takes heads or {NO_HEADS}, not both: {' '.join(self.heads)}")
 
@@ -198,8 +217,9 @@ def annotate_parser(command: str = "annotate") -> Parser:
     if command != "label":
         add_fields(group("speed"), EncodeOptions)
         add_fields(group("units, blocks and files, fixed when the store is created"), CutRules, default=None)
+    trial = ("sample",) if command == "label" else ("limit", "sample")
     prune = ("prune",) if command == "annotate" else ()
-    add_fields(group("running"), AnnotateOptions, *prune, "dry_run", "progress")
+    add_fields(group("running"), AnnotateOptions, *trial, *prune, "dry_run", "progress")
     return add_common_options(parser)
 
 

@@ -22,7 +22,7 @@ from transforms.machine import NOT_INSTALLED, package_version
 from transforms.match import InputError, common_root, match_shards
 from transforms.models import describe_stored_encoder, stored_encoders
 from transforms.options import CutRules, ReadOptions
-from transforms.plan import Plan, cut_shard, plan, plan_labels
+from transforms.plan import Plan, cut_shard, plan, plan_labels, plan_trial
 from transforms.read import block_limits
 from transforms.store import STORE_FILE, Store, StoreError, open_or_create_store, open_store, store_errors
 from transforms.unit import Shard
@@ -73,7 +73,10 @@ def _prepare_labels(options: AnnotateOptions) -> Job:
         )
     if not found_heads:
         raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
-    return Job(bundle, store, plan_labels(codes, label_listings(store, found_heads)), found_heads)
+    made = plan_labels(codes, label_listings(store, found_heads), options.sample)
+    if store.limit is not None:
+        made.counts["units_incomplete"] = 0  # beyond the limit
+    return Job(bundle, store, made, found_heads)
 
 
 def _prepare(options: AnnotateOptions) -> Job:
@@ -96,11 +99,15 @@ def _prepare(options: AnnotateOptions) -> Job:
     _warn_of_recompressed(known, shards)
     store = dataclasses.replace(store, input_root=root)  # where the shards are in this run
     labels = label_listings(store, found_heads)
-    made = plan(shards, codes, labels, store.rules.unit_bytes, known.earlier_versions(shards))
+    earlier, unit_bytes = known.earlier_versions(shards), store.rules.unit_bytes
+    if options.limit is None:
+        made = plan(shards, codes, labels, unit_bytes, earlier, options.sample)
+    else:
+        made = plan_trial(shards, codes, labels, unit_bytes, earlier, options.limit, options.reading)
     if options.max_reject_share < 1:
         check_fields(_unproven(shards, codes, made), options.reading)
     if not is_store and not options.dry_run:
-        open_or_create_store(options.store, root, options.cut_rules, made_by())
+        open_or_create_store(options.store, root, options.cut_rules, made_by(), options.limit)
     return Job(bundle, store, made, found_heads, known, recognised)
 
 
@@ -296,5 +303,5 @@ def find_root(options: AnnotateOptions) -> str:
 def _open(options: AnnotateOptions, root: str, is_store: bool) -> Store:
     """Open the store; one that is not there yet is made when everything else is checked."""
     if is_store:
-        return open_or_create_store(options.store, root, options.cut_rules, made_by())
-    return Store(options.store, CutRules(**options.cut_rules), root)
+        return open_or_create_store(options.store, root, options.cut_rules, made_by(), options.limit)
+    return Store(options.store, CutRules(**options.cut_rules), root, limit=options.limit)

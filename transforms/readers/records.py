@@ -38,6 +38,7 @@ def read_blocks(
     options: ReadOptions,
     limits: BlockLimits,
     *,
+    max_rows: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[TextBlock]:
     """Read one unit of a shard as blocks. Their boundaries depend only on the content of the unit and on `limits`.
@@ -55,6 +56,7 @@ def read_blocks(
             Arrow; ignored elsewhere.
         options: How to read.
         limits: The limits of a block.
+        max_rows: How many rows to read, from the first on; None for all.
         chunk_bytes: How much of a text file to read at once.
 
     Raises:
@@ -64,6 +66,8 @@ def read_blocks(
         with open_raw() as raw:
             builder = RowBuilder(f"{relative_path}{_id_mark(shard_format)}", options)
             batches, consumed_bytes = _read_rows(raw, shard_format, unit_range, builder, chunk_bytes)
+            if max_rows is not None:
+                batches, consumed_bytes = _take_rows(batches, consumed_bytes, max_rows)
             yield from split_into_blocks(batches, relative_path, limits, consumed_bytes)
     except UnitError as error:
         raise UnitError(f"{shard_path}: {error.message}", error.reason) from error
@@ -126,6 +130,26 @@ def _read_rows(
         start, end = unit_range
         return batches, lambda position: (end if position is None else position) - start
     return _measure(raw, batches)
+
+
+def _take_rows(
+    batches: Iterator[pa.RecordBatch], consumed_bytes: Callable[[int | None], int], max_rows: int
+) -> tuple[Iterator[pa.RecordBatch], Callable[[int | None], int]]:
+    """Take the first rows of a unit; all its bytes are then those before the first row that is left out."""
+    end: int | None = None
+
+    def taken() -> Iterator[pa.RecordBatch]:
+        nonlocal end
+        left = max_rows
+        for batch in batches:
+            if batch.num_rows > left:
+                end = batch["position"][left].as_py()
+                yield batch.slice(0, left)
+                return
+            yield batch
+            left -= batch.num_rows
+
+    return taken(), lambda position: consumed_bytes(end if position is None else position)
 
 
 def _measure(
