@@ -103,7 +103,10 @@ class AnnotateOptions:
         help="try first: process about this share of the units, always the same ones; a run without it does the others",
     )
     prune: bool = option(False, help="after the run, remove shards whose files are gone, and labels of earlier heads")
-    dry_run: bool = option(False, help="print what the run would do, and stop")
+    dry_run: bool = option(
+        False, help="print what the run would do, with its time and size from a measurement of some seconds, and stop"
+    )
+    measure: bool = option(True, help="with --dry_run, estimate no time and size: the encoder is not loaded then")
     progress: bool = option(True, help="show no progress bar")
     beam_args: tuple[str, ...] = ()
 
@@ -219,7 +222,7 @@ def annotate_parser(command: str = "annotate") -> Parser:
         add_fields(group("units, blocks and files, fixed when the store is created"), CutRules, default=None)
     trial = ("sample",) if command == "label" else ("limit", "sample")
     prune = ("prune",) if command == "annotate" else ()
-    add_fields(group("running"), AnnotateOptions, *trial, *prune, "dry_run", "progress")
+    add_fields(group("running"), AnnotateOptions, *trial, *prune, "dry_run", "measure", "progress")
     return add_common_options(parser)
 
 

@@ -36,6 +36,7 @@ class Summary:
         replaced_documents: documents of those earlier versions.
         models_loaded: how often a worker loaded the encoder.
         exit_code: 0, 3 (units failed) or 4 (too many rejects).
+        estimate: of a dry run: what the run would take (`pipelines.estimate.Estimate`).
     """
 
     plan: dict[str, int]
@@ -55,6 +56,7 @@ class Summary:
     replaced_documents: int = 0
     models_loaded: int = 0
     exit_code: int = 0
+    estimate: dict[str, Any] | None = None
 
     @property
     def documents_per_second(self) -> float:
@@ -107,11 +109,13 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
     print(f"encoder {bundle.name} ({bundle.fingerprint[:12]}, {bundle.bits} bits), {len(heads)} heads")
     if "shards_new" in counts:
         states = ", ".join(f"{counts[f'shards_{state}']} {state}" for state in ("new", "changed", "partial", "coded"))
-        print(f"shards  {counts['shards']:>10,}  ({states}; {_bytes(counts['source_bytes'])})")
+        print(f"shards  {counts['shards']:>10,}  ({states}; {format_bytes(counts['source_bytes'])})")
     print(f"units   {counts['units']:>10,}")
     if "units_new" in counts:
         states = ", ".join(f"{counts[f'units_{state}']} of {state} shards" for state in ("new", "changed", "partial"))
-        print(f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {_bytes(counts['bytes_to_encode'])})")
+        print(
+            f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {format_bytes(counts['bytes_to_encode'])})"
+        )
     if left_out := counts.get("units_left_out"):
         print(f"  left out by --sample {left_out:>7,}")
     if counts.get("units_incomplete"):
@@ -192,7 +196,7 @@ def _shares(shares: dict[str, float]) -> str:
     return ", ".join(f"{label} {share:.0%}" for label, share in top)
 
 
-def _bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes for people."""
     if count < 1024:
         return f"{count:,.0f} bytes"
