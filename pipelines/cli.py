@@ -142,9 +142,7 @@ def main_of(run: Callable[[Sequence[str]], Any]) -> int:
     """Run one program as `python -m pipelines.NAME` and return the exit code."""
     name = os.path.basename(sys.argv[0])
     command = name.removesuffix(".py").replace("_", "-")
-    return end_after_signal(
-        guard(lambda: run(sys.argv[1:]), name, command, find_log_format(sys.argv[1:], command))
-    )
+    return end_after_signal(guard(lambda: run(sys.argv[1:]), name, command, find_log_format(sys.argv[1:], command)))
 
 
 def end_after_signal(code: int) -> int:

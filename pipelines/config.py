@@ -115,7 +115,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _names(parser: Parser) -> dict[str, argparse.Action]:
     """Return the arguments of a command by the names that a file may use: `no_progress` and, for false, `progress`."""
-    names = {}
+    names: dict[str, argparse.Action] = {}
     for action in parser.actions():
         flags = [name for name in action.option_strings if name.startswith("--") and name not in ("--help", CONFIG)]
         names |= {name[2:]: action for name in flags}
