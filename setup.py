@@ -18,6 +18,7 @@ INSTALL_REQUIRES = [
     "pyarrow>=21,<26",
     "safetensors>=0.5",
     "tokenizers>=0.22",
+    "tomli>=2; python_version < '3.11'",  # tomllib of later versions, for --config
     "torch>=2.8",
     "tqdm>=4.66",
     "transformers>=5.2,<6",

@@ -38,7 +38,7 @@ def run(settings: Settings) -> Report:
         "encode-once --help": lambda: child.run([*child.PROGRAM, "--help"]).seconds,
         "encode-once annotate --help": lambda: child.run([*child.PROGRAM, "annotate", "--help"]).seconds,
         "encode-once status": lambda: child.run([*child.PROGRAM, "status", "--store", str(store)]).seconds,
-        "encode-once annotate --dry_run": lambda: _dry_run(settings.corpus, fresh),
+        "encode-once annotate --dry_run --no_measure": lambda: _dry_run(settings.corpus, fresh),
         "shell to first committed block": lambda: first_block(child.annotate(small, fresh, *block), fresh),
         "shell to sentence-transformers' first vector": lambda: _first_vector(base),
     }
@@ -81,7 +81,7 @@ def first_block(command: list[str], store: Path) -> float:
 
 
 def _dry_run(folder: Path, store: Path) -> float:
-    return child.run(child.annotate(folder, store, "--dry_run")).seconds
+    return child.run(child.annotate(folder, store, "--dry_run", "--no_measure")).seconds
 
 
 def _first_vector(base: str) -> float:

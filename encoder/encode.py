@@ -86,8 +86,11 @@ class Encoder:
         self._projection = None if bundle.projection is None else torch.from_numpy(bundle.projection).to(self.device)
 
     @torch.inference_mode()
-    def encode(self, texts: list[str]) -> Codes:
+    def encode(self, texts: list[str], report: Callable[[int], None] | None = None) -> Codes:
         """Encode n texts into `Codes` of n rows, in their order.
+
+        Args:
+            report: called after each batch with the number of texts that are encoded by then.
 
         Raises:
             EncoderError: a text is not valid Unicode.
@@ -106,6 +109,8 @@ class Encoder:
                     text_of_code[batch] = chunk[rows]
                     done += len(rows)
                     padded_tokens += batch_tokens
+                    if report is not None:
+                        report(done)
         bits = np.empty(codes.shape, np.uint8)
         bits[text_of_code] = codes.cpu().numpy()
         return_free_memory()

@@ -88,6 +88,13 @@ def prefer_int8() -> bool:
     return "torch" in sys.modules and has_int8_instructions()
 
 
+def describe_kernel() -> str:
+    """Say how many rows are scored where torch is imported; `ExactWeights.sums` decides it."""
+    if prefer_int8():
+        return "int8 matrix products by torch"
+    return f"lookup tables of up to {MAX_TABLE_BYTES >> 20} MiB, float32 matrix products above"
+
+
 @functools.cache
 def has_int8_instructions() -> bool:
     """Return whether torch multiplies int8 matrices here with VNNI or AMX, and exactly.

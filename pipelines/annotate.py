@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.beam_options import (
     beam_pipeline_options,
@@ -28,6 +28,7 @@ from pipelines.beam_options import (
     prepare_files,
 )
 from pipelines.cli import RESUME_HINT, main_of
+from pipelines.config import expand_config
 from pipelines.interruption import run_and_wait
 from pipelines.notebooks import hidden_from_beam
 from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
@@ -65,6 +66,7 @@ def run_label(argv: Sequence[str]) -> Summary:
 
 
 def _run(argv: Sequence[str], command: str) -> Summary:
+    argv = expand_config(argv, annotate_parser(command))  # the run's record shows these
     options = parse_annotate(argv, command)  # answers --help before anything heavy is imported
     from pipelines import prepare, report
 
@@ -74,7 +76,7 @@ def _run(argv: Sequence[str], command: str) -> Summary:
     job = prepare.prepare(options, command)
     if options.dry_run:
         report.print_plan(job.plan, job.bundle, job.heads)
-        return report.Summary(plan=job.plan.counts)
+        return report.Summary(plan=job.plan.counts, estimate=_estimate(job, options))
     beam_options = None
     if has_work := bool(job.plan.units or job.plan.unreadable):
         beam_options = beam_pipeline_options(options.beam_args)
@@ -87,6 +89,21 @@ def _run(argv: Sequence[str], command: str) -> Summary:
         raise StoreError(f"the store cannot be written: {error.strerror or error}; {RESUME_HINT}") from error
     print(report.format_summary(summary, job.store) if has_work else report.describe_done(job.plan, job.heads, summary))
     return summary
+
+
+def _estimate(job: Job, options: AnnotateOptions) -> dict[str, Any] | None:
+    """Measure and print what a dry run would take; None if there is nothing to do, or nothing can be measured."""
+    if not options.measure or not job.plan.units:
+        return None
+    from pipelines.estimate import NotMeasuredError, estimate, format_estimate
+
+    try:
+        found = estimate(job, options)
+    except NotMeasuredError as error:
+        print(f"time and size are not estimated: {error}")
+        return None
+    print(format_estimate(found))
+    return found.to_dict()
 
 
 def _run_job(

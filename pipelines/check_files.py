@@ -168,10 +168,13 @@ class Checker:
                 other = " (the store knows the path, but the shard has changed, or was read with other options)"
             for index, (start, stop, _) in enumerate(ranges):
                 files = self.listing.unit(shard.key, index)
+                if files is None and self.store.limit is not None:
+                    continue  # beyond the limit of a trial
                 if files is None or not files.complete:
                     yield f"{shard.path} unit {index} of {len(ranges)} is missing or incomplete in {self.folder}{other}"
                     continue
-                unit = Unit.of(shard, index, len(ranges), start, stop)
+                rows_there = None if self.store.limit is None else files.rows + files.rejects
+                unit = Unit.of(shard, index, len(ranges), start, stop, rows=rows_there)
                 content = ContentHash.of_unit(unit, reading)
                 blocks: list[TextBlock] = []
                 rows = 0

@@ -13,10 +13,12 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from pipelines.logs import LogFormat
     from pipelines.parser import Parser
 
 
@@ -85,6 +87,7 @@ COMMANDS = {
         "print a script that completes commands and options in a shell",
     ),
 }
+EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_SIGNAL = 128  # plus the signal's number, as in shells
 EXIT_BROKEN_PIPE = 141
@@ -99,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = argv[0] if argv and argv[0] in COMMANDS else None
     name = f"encode-once {command}" if command else "encode-once"
     shows_help = command is None or bool({"-h", "--help"} & set(argv))  # and logs nothing
-    return guard(lambda: _run(argv), name, command, logs=not shows_help)
+    log_format = find_log_format(argv[1:], command) if command else "text"
+    return guard(lambda: _run(argv), name, command, None if shows_help else log_format)
 
 
 def parser_of(command: str) -> Parser:
@@ -114,9 +118,9 @@ def _run(argv: list[str]) -> Any:
         print(usage())
         return 0 if argv else EXIT_USAGE
     if argv[0] == "--version":
-        from importlib.metadata import version
+        from pipelines.versions import describe
 
-        print(f"encode-once {version('encode-once')}")
+        print(describe())
         return 0
     if argv[0] not in COMMANDS:
         close = difflib.get_close_matches(argv[0], COMMANDS, 1)
@@ -137,7 +141,8 @@ def _load(place: str) -> Callable[..., Any]:
 def main_of(run: Callable[[Sequence[str]], Any]) -> int:
     """Run one program as `python -m pipelines.NAME` and return the exit code."""
     name = os.path.basename(sys.argv[0])
-    return end_after_signal(guard(lambda: run(sys.argv[1:]), name, name.removesuffix(".py").replace("_", "-")))
+    command = name.removesuffix(".py").replace("_", "-")
+    return end_after_signal(guard(lambda: run(sys.argv[1:]), name, command, find_log_format(sys.argv[1:], command)))
 
 
 def end_after_signal(code: int) -> int:
@@ -153,16 +158,39 @@ def end_after_signal(code: int) -> int:
     os._exit(code)
 
 
-def guard(program: Callable[[], Any], name: str, command: str | None = None, logs: bool = True) -> int:
+def find_log_format(argv: Sequence[str], command: str) -> LogFormat:
+    """Find the format of messages in a command's arguments, before they are parsed: errors in them are messages too."""
+    if command not in COMMANDS or not any(argument.startswith(("--log_format", "--config")) for argument in argv):
+        return "text"
+    from encoder.declare import OptionError
+    from pipelines.config import expand_config
+
+    with contextlib.suppress(OptionError):  # reported when the arguments are parsed
+        argv = expand_config(argv, parser_of(command))
+    found = [
+        value if equals else following
+        for argument, following in zip(argv, [*argv[1:], ""])
+        for name, equals, value in [argument.partition("=")]
+        if name == "--log_format"
+    ]
+    return "json" if found[-1:] == ["json"] else "text"
+
+
+def guard(
+    program: Callable[[], Any], name: str, command: str | None = None, log_format: LogFormat | None = "text"
+) -> int:
     """Run a program and return its exit code. An error that the user can correct becomes one line and exit code 2.
 
     Args:
         name: name of the program, for messages.
         command: the command that it is, if any.
-        logs: whether to set up logging.
+        log_format: format of messages on stderr; None to set up no logging.
     """
-    if logs:
-        _set_up_logging()
+    from pipelines import logs
+
+    if log_format is not None:
+        logs.set_up_logging(log_format)
+    started = time.monotonic()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may hold characters that a terminal cannot show
@@ -173,11 +201,15 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None, log
             _flush()
             raise
         _flush()
-        return result if isinstance(result, int) else getattr(result, "exit_code", 0)
+        exit_code = result if isinstance(result, int) else getattr(result, "exit_code", 0)
+        if command in COMMANDS:
+            logs.write_end(command, exit_code, time.monotonic() - started, result)
+        return exit_code
     except KeyboardInterrupt as error:
-        hint = f"; {RESUME_HINT}" if command in RESUMABLE_COMMANDS else ""
-        print(f"{name}: interrupted{hint}", file=sys.stderr)
-        return EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
+        message = f"interrupted; {RESUME_HINT}" if command in RESUMABLE_COMMANDS else "interrupted"
+        exit_code = EXIT_SIGNAL + getattr(error, "number", signal.SIGINT)
+        logs.write_message(f"{name}: {message}", message, command=command, exit_code=exit_code)
+        return exit_code
     except BrokenPipeError:
         _discard_output()
         return EXIT_BROKEN_PIPE
@@ -186,10 +218,13 @@ def guard(program: Callable[[], Any], name: str, command: str | None = None, log
             _flush()
         except BrokenPipeError:  # the error is printed all the same
             _discard_output()
-        if not _is_correctable(error):
-            raise
-        print(f"{name}: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        if _is_correctable(error):
+            logs.write_message(f"{name}: error: {error}", str(error), command=command, exit_code=EXIT_USAGE)
+            return EXIT_USAGE
+        if logs.is_json():
+            logs.write_traceback(error)
+            return EXIT_FAULT
+        raise
 
 
 def _flush() -> None:
@@ -220,7 +255,8 @@ def usage() -> str:
             "  encode-once annotate --input 'corpus/*.txt' --store my-store",
             "  encode-once status --store my-store",
             "",
-            "encode-once help COMMAND shows the options of a command; encode-once --version shows the version.",
+            "encode-once help COMMAND shows the options of a command.",
+            "encode-once --version shows versions and what this machine can do.",
         ]
     )
 
@@ -238,15 +274,6 @@ def _is_correctable(error: Exception) -> bool:
     )
     classes = tuple(getattr(sys.modules[module], name) for module, name in places if module in sys.modules)
     return isinstance(error, classes) or getattr(error, "errno", None) in DISK_FULL_ERRORS
-
-
-def _set_up_logging() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # Beam logs the first at every import without its Google extra, and the others, with a step's code, when a disk is full.
-    known = ("apitools not found", "OSError: [Errno 28]", "[Errno 28]")
-    logging.getLogger().handlers[0].addFilter(lambda record: not record.getMessage().startswith(known))
 
 
 if __name__ == "__main__":

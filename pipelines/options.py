@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from encoder.declare import OptionError, check, like, option
+from pipelines.config import add_common_options, expand_config
 from pipelines.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import CutRules, EncodeOptions, ReadOptions
 
@@ -86,8 +87,26 @@ class AnnotateOptions:
         default_text="that of the store; for a new store, the folder that all patterns share",
         help="folder that the paths of the shards are relative to",
     )
+    limit: int | None = option(
+        None,
+        metavar="N",
+        minimum=1,
+        default_text="all rows",
+        help="try first: read only the first N rows, in the order of the paths, into a --store of their own",
+    )
+    sample: float | None = option(
+        None,
+        metavar="SHARE",
+        above=0,
+        maximum=1,
+        default_text="all units",
+        help="try first: process about this share of the units, always the same ones; a run without it does the others",
+    )
     prune: bool = option(False, help="after the run, remove shards whose files are gone, and labels of earlier heads")
-    dry_run: bool = option(False, help="print what the run would do, and stop")
+    dry_run: bool = option(
+        False, help="print what the run would do, with its time and size from a measurement of some seconds, and stop"
+    )
+    measure: bool = option(True, help="with --dry_run, estimate no time and size: the encoder is not loaded then")
     progress: bool = option(True, help="show no progress bar")
     beam_args: tuple[str, ...] = ()
 
@@ -97,6 +116,10 @@ class AnnotateOptions:
         check(self)
         CutRules(**self.cut_rules)
         object.__setattr__(self, "store", files.absolute(self.store))
+        if self.limit is not None and self.sample is not None:
+            raise OptionError(
+                "--limit and --sample cannot be combined: one reads the first rows, the other whole units"
+            )
         if len(set(self.heads)) > 1 and NO_HEADS in self.heads:
             raise OptionError(f"--heads takes heads or {NO_HEADS}, not both: {' '.join(self.heads)}")
 
@@ -197,9 +220,10 @@ def annotate_parser(command: str = "annotate") -> Parser:
     if command != "label":
         add_fields(group("speed"), EncodeOptions)
         add_fields(group("units, blocks and files, fixed when the store is created"), CutRules, default=None)
+    trial = ("sample",) if command == "label" else ("limit", "sample")
     prune = ("prune",) if command == "annotate" else ()
-    add_fields(group("running"), AnnotateOptions, *prune, "dry_run", "progress")
-    return parser
+    add_fields(group("running"), AnnotateOptions, *trial, *prune, "dry_run", "measure", "progress")
+    return add_common_options(parser)
 
 
 def encode_parser() -> Parser:
@@ -218,10 +242,12 @@ def parse_annotate(argv: Sequence[str], command: str) -> AnnotateOptions:
     Raises:
         OptionError: names the first option whose value is not valid, and the valid values.
     """
+    parser = annotate_parser(command)
+    argv = expand_config(argv, parser)
     # --dry_run=VALUE is an option of Dataflow's runner; ours takes no value.
     ours = [argument for argument in argv if not argument.startswith("--dry_run=")]
     theirs = [argument for argument in argv if argument.startswith("--dry_run=")]
-    known, beam_args = annotate_parser(command).parse_known_args(ours)
+    known, beam_args = parser.parse_known_args(ours)
     if command == "encode":
         known.heads = (NO_HEADS,)
     rules = {name: value for name, value in values_of(CutRules, known).items() if value is not None}
@@ -233,12 +259,13 @@ def status_parser() -> Parser:
     description = "Print what a store holds, what is incomplete and what is stale."
     parser = Parser("encode-once status", description, ("encode-once status --store my-store",), _BEAM_EPILOG)
     add_fields(parser, StatusOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_status(argv: Sequence[str]) -> StatusOptions:
     """Parse the arguments of status; unrecognised ones are Beam's."""
-    known, beam_args = status_parser().parse_known_args(list(argv))
+    parser = status_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(StatusOptions, known, beam_args=tuple(beam_args))
 
 
@@ -252,12 +279,13 @@ def verify_parser() -> Parser:
     parser = Parser("encode-once verify", description, examples, _BEAM_EPILOG)
     add_fields(parser, VerifyOptions)
     add_fields(parser.add_argument_group("reading --input, with the options of annotate"), ReadOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_verify(argv: Sequence[str]) -> VerifyOptions:
     """Parse the arguments of verify; unrecognised ones are Beam's."""
-    known, beam_args = verify_parser().parse_known_args(list(argv))
+    parser = verify_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(VerifyOptions, known, beam_args=tuple(beam_args))
 
 
@@ -273,10 +301,11 @@ def prune_parser() -> Parser:
     )
     parser = Parser("encode-once prune", description, examples, _BEAM_EPILOG)
     add_fields(parser, PruneOptions)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_prune(argv: Sequence[str]) -> PruneOptions:
     """Parse the arguments of prune; unrecognised ones are Beam's."""
-    known, beam_args = prune_parser().parse_known_args(list(argv))
+    parser = prune_parser()
+    known, beam_args = parser.parse_known_args(expand_config(argv, parser))
     return from_arguments(PruneOptions, known, beam_args=tuple(beam_args))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from encoder.declare import Option, options_of
+from pipelines.logs import write_message
 
 MAX_WIDTH = 110
 _MAX_HELP_POSITION = 32
@@ -133,7 +134,8 @@ class Parser(argparse.ArgumentParser):
             hint = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists the options"
             message = f"unknown option {unknown[1]!r}; {hint}"
         message = re.sub(r"^argument (--[a-z_]+): must", r"\1 must", message)
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        write_message(f"{self.prog}: error: {message}", message, exit_code=2)
+        self.exit(2)
 
 
 class _Store(argparse._StoreAction):

@@ -13,6 +13,7 @@ from encoder import Bundle
 from heads import Head, HeadError
 from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions
 from transforms.blocks import UnitError
+from transforms.check_fields import check_fields
 from transforms.codes_file import CONTENT_HASH
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards, has_content
@@ -21,7 +22,7 @@ from transforms.machine import NOT_INSTALLED, package_version
 from transforms.match import InputError, common_root, match_shards
 from transforms.models import describe_stored_encoder, stored_encoders
 from transforms.options import CutRules, ReadOptions
-from transforms.plan import Plan, cut_shard, plan, plan_labels
+from transforms.plan import Plan, cut_shard, plan, plan_labels, plan_trial
 from transforms.read import block_limits
 from transforms.store import STORE_FILE, Store, StoreError, open_or_create_store, open_store, store_errors
 from transforms.unit import Shard
@@ -72,7 +73,10 @@ def _prepare_labels(options: AnnotateOptions) -> Job:
         )
     if not found_heads:
         raise HeadError("label needs heads: name bundled ones, or folders of heads, with --heads")
-    return Job(bundle, store, plan_labels(codes, label_listings(store, found_heads)), found_heads)
+    made = plan_labels(codes, label_listings(store, found_heads), options.sample)
+    if store.limit is not None:
+        made.counts["units_incomplete"] = 0  # beyond the limit
+    return Job(bundle, store, made, found_heads)
 
 
 def _prepare(options: AnnotateOptions) -> Job:
@@ -83,7 +87,7 @@ def _prepare(options: AnnotateOptions) -> Job:
     shards = match_shards(options.input, root, options.reading, options.store if is_store else "")
     if options.input_root and all(shard.relative_path == shard.path for shard in shards):
         raise InputError(f"no shard lies below --input_root {root}: the first is {shards[0].path}")
-    store = _open(options, root)
+    store = _open(options, root, is_store)
     codes = store.listing(codes_folder(bundle.fingerprint))
     if not codes.shards and is_store:
         _warn_of_another_encoder(options.store, bundle)
@@ -95,8 +99,25 @@ def _prepare(options: AnnotateOptions) -> Job:
     _warn_of_recompressed(known, shards)
     store = dataclasses.replace(store, input_root=root)  # where the shards are in this run
     labels = label_listings(store, found_heads)
-    made = plan(shards, codes, labels, store.rules.unit_bytes, known.earlier_versions(shards))
+    earlier, unit_bytes = known.earlier_versions(shards), store.rules.unit_bytes
+    if options.limit is None:
+        made = plan(shards, codes, labels, unit_bytes, earlier, options.sample)
+    else:
+        made = plan_trial(shards, codes, labels, unit_bytes, earlier, options.limit, options.reading)
+    if options.max_reject_share < 1:
+        check_fields(_unproven(shards, codes, made), options.reading)
+    if not is_store and not options.dry_run:
+        open_or_create_store(options.store, root, options.cut_rules, made_by(), options.limit)
     return Job(bundle, store, made, found_heads, known, recognised)
+
+
+def _unproven(shards: list[Shard], codes: Listing, made: Plan) -> list[Shard]:
+    """Return the shards to encode of formats of which the store has no documents yet: their fields may be misspelled."""
+    to_encode = {unit.shard for unit in made.to_encode}
+    proven = {
+        shard.format.kind for shard in shards if any(unit.rows for unit in codes.shards.get(shard.key, {}).values())
+    }
+    return [shard for shard in shards if shard.key in to_encode and shard.format.kind not in proven]
 
 
 class Comparison:
@@ -279,8 +300,8 @@ def find_root(options: AnnotateOptions) -> str:
     return common_root(options.input)
 
 
-def _open(options: AnnotateOptions, root: str) -> Store:
-    rules: dict[str, int | None] = dict(options.cut_rules)
-    if options.dry_run and not files.exists(files.join(options.store, STORE_FILE)):
-        return Store(options.store, CutRules(**options.cut_rules), root)
-    return open_or_create_store(options.store, root, rules, made_by())
+def _open(options: AnnotateOptions, root: str, is_store: bool) -> Store:
+    """Open the store; one that is not there yet is made when everything else is checked."""
+    if is_store:
+        return open_or_create_store(options.store, root, options.cut_rules, made_by(), options.limit)
+    return Store(options.store, CutRules(**options.cut_rules), root, limit=options.limit)

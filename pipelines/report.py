@@ -36,6 +36,7 @@ class Summary:
         replaced_documents: documents of those earlier versions.
         models_loaded: how often a worker loaded the encoder.
         exit_code: 0, 3 (units failed) or 4 (too many rejects).
+        estimate: of a dry run: what the run would take (`pipelines.estimate.Estimate`).
     """
 
     plan: dict[str, int]
@@ -55,6 +56,7 @@ class Summary:
     replaced_documents: int = 0
     models_loaded: int = 0
     exit_code: int = 0
+    estimate: dict[str, Any] | None = None
 
     @property
     def documents_per_second(self) -> float:
@@ -107,11 +109,15 @@ def print_plan(plan: Plan, bundle: Bundle, heads: list[Head]) -> None:
     print(f"encoder {bundle.name} ({bundle.fingerprint[:12]}, {bundle.bits} bits), {len(heads)} heads")
     if "shards_new" in counts:
         states = ", ".join(f"{counts[f'shards_{state}']} {state}" for state in ("new", "changed", "partial", "coded"))
-        print(f"shards  {counts['shards']:>10,}  ({states}; {_bytes(counts['source_bytes'])})")
+        print(f"shards  {counts['shards']:>10,}  ({states}; {format_bytes(counts['source_bytes'])})")
     print(f"units   {counts['units']:>10,}")
     if "units_new" in counts:
         states = ", ".join(f"{counts[f'units_{state}']} of {state} shards" for state in ("new", "changed", "partial"))
-        print(f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {_bytes(counts['bytes_to_encode'])})")
+        print(
+            f"  to encode and label {counts['units_to_encode']:>8,}  ({states}; {format_bytes(counts['bytes_to_encode'])})"
+        )
+    if left_out := counts.get("units_left_out"):
+        print(f"  left out by --sample {left_out:>7,}")
     if counts.get("units_incomplete"):
         print(f"  incomplete, left out {counts['units_incomplete']:>7,}  ({_INCOMPLETE_HINT})")
     print(f"  coded, labels missing {counts['units_to_label']:>6,}")
@@ -144,6 +150,8 @@ def _nothing_to_do(plan: Plan, heads: list[Head]) -> str:
     counts = plan.counts
     labels = f" and the labels of {len(heads)} heads" if heads else ""
     done = f"all {counts['units']:,} units of {counts['shards']:,} shards have their codes{labels}"
+    if left_out := counts.get("units_left_out"):
+        done += f"; {left_out:,} units are left out by --sample"
     if left := counts.get("units_incomplete"):
         return f"nothing to do: {done}, but {left:,} more units are incomplete; {_INCOMPLETE_HINT}"
     return f"nothing to do: {done}"
@@ -159,6 +167,8 @@ def format_summary(summary: Summary, store: Store) -> str:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary.rejected.items())
         lines.append(f"rejected    {sum(summary.rejected.values()):>12,}" + (f"  ({reasons})" if reasons else ""))
     lines += _versions(summary)
+    if left_out := summary.plan.get("units_left_out"):
+        lines.append(f"left out    {left_out:>12,}  units, by --sample; the same command without it processes them")
     lines.append(f"time        {summary.seconds:>12,.1f}  s, {summary.documents_per_second:,.0f} documents/s")
     for task, count in summary.labelled.items():
         lines.append(f"{task:<24} {count:>10,} labelled  {_shares(summary.label_shares.get(task, {}))}")
@@ -171,7 +181,8 @@ def format_summary(summary: Summary, store: Store) -> str:
         lines.append(
             f"{summary.reject_share:.1%} of the rows were rejected, more than --max_reject_share allows; most often: {common}"
         )
-    lines.append(f"store       {store.root}")
+    trial = "" if store.limit is None else f"  (a trial: the first {store.limit:,} rows)"
+    lines.append(f"store       {store.root}{trial}")
     lines.append(f"report      {store.path('runs', store.run_id, 'report.html')}")
     return "\n".join(lines)
 
@@ -185,7 +196,7 @@ def _shares(shares: dict[str, float]) -> str:
     return ", ".join(f"{label} {share:.0%}" for label, share in top)
 
 
-def _bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes for people."""
     if count < 1024:
         return f"{count:,.0f} bytes"

@@ -18,7 +18,7 @@ from typing import Any
 from pipelines.options import annotate_parser
 from pipelines.report_page import render
 from transforms.filesystem import files
-from transforms.machine import package_version
+from transforms.machine import PACKAGES, package_version
 from transforms.store import Store, StoreError
 
 LOCK_FILE = "lock"
@@ -42,7 +42,6 @@ _BEAM_OPTIONS_SHOWN = frozenset(
         "sdk_worker_parallelism",
     )
 )
-_PACKAGES = ("apache-beam", "encode-once", "numpy", "pyarrow", "tokenizers", "torch", "transformers")
 
 
 class Run:
@@ -189,4 +188,4 @@ def _lock(path: str) -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    return {package: package_version(package) for package in _PACKAGES}
+    return {package: package_version(package) for package in ("encode-once", *PACKAGES)}

@@ -72,6 +72,8 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
         print(json.dumps([dataclasses.asdict(status) for status in found], indent=2, ensure_ascii=False))
         return found
     print(f"store {store.root}, shards below {store.input_root or '/'}")
+    if store.limit is not None:
+        print(f"  a trial: the first {store.limit:,} rows of its input")
     if not found:
         print("  empty: no codes, no labels")
     for status in found:
@@ -79,7 +81,7 @@ def run(argv: Sequence[str]) -> list[FolderStatus]:
             f"{status.folder}\n  {status.shards:,} shards, {status.units:,} units, {status.files:,} files, "
             f"{status.documents:,} documents, {status.rejected:,} rejected"
         )
-        if status.incomplete:
+        if status.incomplete and store.limit is None:  # a trial ends within a shard
             print(f"  INCOMPLETE: {status.incomplete:,} units; the same annotate command completes them")
         if status.uncoded:
             print(

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from pipelines import logs
 from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_files import Checker, UnreadableError
 from pipelines.cli import main_of
@@ -123,7 +124,7 @@ def _with_progress_bar(results: Iterable[_Result], count: int, name: str) -> Ite
     """Show a progress bar over results, in a terminal only."""
     from tqdm import tqdm
 
-    return tqdm(results, name, count, unit="shard", disable=None, leave=False)
+    return tqdm(results, name, count, unit="shard", disable=logs.is_json() or None, leave=False)
 
 
 def _labels_by_encoder(store: Store, problems: list[str]) -> dict[str, list[tuple[str, Listing]]]:

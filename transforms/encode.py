@@ -8,7 +8,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import pyarrow as pa
@@ -18,6 +18,7 @@ from apache_beam.utils.shared import Shared
 import encoder
 from transforms.blocks import TextBlock
 from transforms.codes_file import CodesFileWriter, part_table, read_part, write_part
+from transforms.encoded import Encoded, note_encoded
 from transforms.filesystem.files import is_disk_full
 from transforms.layout import FileName, UnitFiles, codes_folder, parts_folder
 from transforms.machine import NOT_INSTALLED, package_version, usable_cores
@@ -113,7 +114,10 @@ class _EncodeUnits(beam.DoFn):
         content = ContentHash.of_unit(unit, self.reading)
         writer: CodesFileWriter | None = None
         index = rows_there = 0
+        encoded = Encoded()
         for block in self._read(unit):
+            before = encoded
+            encoded = Encoded(before.source_bytes + block.source_bytes, before.documents + block.table.num_rows)
             block_hash = content.add(block)
             if writer is None and not rows_there and (name := there.files.get(index)):
                 rows_there = name.rows_read
@@ -136,9 +140,10 @@ class _EncodeUnits(beam.DoFn):
             if part is not None:
                 self._count_resumed(block.rows_read, block.rejects.num_rows)
             else:
-                seconds, part = self._encode_block(block)
+                seconds, part = self._encode_block(block, functools.partial(_note_part, unit, before, block))
                 if seconds >= self.options.part_seconds and not writer.ends_with(block):
                     parts[block.index] = write_part(self.store, self.fingerprint, unit, block, block_hash, part)
+            note_encoded(unit.shard, unit.index, encoded)
             ends = writer.ends_with(block)
             writer.append(block, part)
             if ends:
@@ -148,6 +153,7 @@ class _EncodeUnits(beam.DoFn):
                     beam.metrics.Metrics.counter(METRICS, f"rejected/{reason['values']}").inc(reason["counts"])
                 writer, index = None, index + 1
                 yield name
+        note_encoded(unit.shard, unit.index, None)
 
     def _read(self, unit: Unit) -> Iterator[TextBlock]:
         """Yield the blocks of a unit. If it cannot be read to its end, record the failure and stop before its last block."""
@@ -156,11 +162,15 @@ class _EncodeUnits(beam.DoFn):
         except Exception as error:  # whatever a damaged shard makes a library raise, the other units go on
             report_failure(self.store, unit.shard, unit.index, unit.path, "read", error)
 
-    def _encode_block(self, block: TextBlock) -> tuple[float, pa.Table]:
-        """Encode a block; return the seconds that it took, and the codes in the schema of a part."""
+    def _encode_block(self, block: TextBlock, report: Callable[[int], None]) -> tuple[float, pa.Table]:
+        """Encode a block; return the seconds it took, and the codes in the schema of a part.
+
+        Args:
+            report: gets the number of the block's texts that are encoded, while it is encoded.
+        """
         with _encode_semaphore(self.encoder.device.type):
             started = time.perf_counter()
-            codes = self.encoder.encode(block.table["text"].to_pylist())
+            codes = self.encoder.encode(block.table["text"].to_pylist(), report)
         seconds = time.perf_counter() - started
         part = part_table(codes)
         self.encode_milliseconds.inc(round(seconds * 1000))
@@ -173,6 +183,12 @@ class _EncodeUnits(beam.DoFn):
     def _count_resumed(self, rows: int, rejects: int) -> None:
         self.resumed_rows.inc(rows)
         self.resumed_rejected.inc(rejects)
+
+
+def _note_part(unit: Unit, before: Encoded, block: TextBlock, texts: int) -> None:
+    """Note that so many texts of a block are encoded, after what is encoded of its unit before it."""
+    source_bytes = block.source_bytes * texts // max(block.table.num_rows, 1)
+    note_encoded(unit.shard, unit.index, Encoded(before.source_bytes + source_bytes, before.documents + texts))
 
 
 @functools.cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from importlib.metadata import PackageNotFoundError, version
 
+# Those whose versions are shown, and recorded with each run.
+PACKAGES = ("apache-beam", "numpy", "pyarrow", "safetensors", "tokenizers", "torch", "transformers")
 NOT_INSTALLED = "not installed"
 
 

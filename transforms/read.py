@@ -42,6 +42,7 @@ def read_unit(unit: Unit, options: ReadOptions, limits: BlockLimits) -> Iterator
         (unit.start, unit.stop),
         options,
         limits,
+        max_rows=unit.rows,
     )
     for block in blocks:
         if block.last:

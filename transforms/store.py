@@ -44,12 +44,14 @@ class Store:
         rules: the sizes of its units, blocks and files.
         input_root: the folder that relative paths of shards are relative to.
         run_id: the run that writes; "" for reading only.
+        limit: rows of the input that a trial store has, from the first on; None for a store of whole shards.
     """
 
     root: str
     rules: CutRules
     input_root: str
     run_id: str = ""
+    limit: int | None = None
 
     def path(self, *names: str) -> str:
         return files.join(self.root, *names)
@@ -154,6 +156,7 @@ def open_store(root: str, input_root: str | None = None) -> Store:
                 root,
                 CutRules(**content["cut_rules"]),
                 files.absolute(input_root) if input_root else content["input_root"],
+                limit=content.get("limit"),
             )
     except (KeyError, TypeError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
         raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
@@ -163,17 +166,23 @@ def open_store(root: str, input_root: str | None = None) -> Store:
     )
 
 
-def open_or_create_store(root: str, input_root: str, rules: Mapping[str, int | None], made_by: str) -> Store:
+def open_or_create_store(
+    root: str, input_root: str, rules: Mapping[str, int | None], made_by: str, limit: int | None = None
+) -> Store:
     """Open a store, or create it with these rules for units, blocks and files (None: the default).
 
+    Args:
+        limit: rows of a trial store; None for a store of whole shards.
+
     Raises:
-        StoreError: the folder holds something else, cannot be written, or was made with other rules.
+        StoreError: the folder holds something else, cannot be written, or was made with other rules or another limit.
     """
     root = _checked(root)
     asked = {name: value for name, value in rules.items() if value is not None}
     if not files.exists(files.join(root, STORE_FILE)):
-        _create(root, input_root, CutRules(**asked), made_by)
+        _create(root, input_root, CutRules(**asked), made_by, limit)
     store = open_store(root)
+    check_limit(store, limit)
     for name, value in asked.items():
         if value != (fixed := getattr(store.rules, name)):
             raise StoreError(
@@ -183,6 +192,25 @@ def open_or_create_store(root: str, input_root: str, rules: Mapping[str, int | N
     return store
 
 
+def check_limit(store: Store, limit: int | None) -> None:
+    """Check that a run and a store have the same limit: units of a trial hold a part of their rows, and count as complete.
+
+    Raises:
+        StoreError: they differ.
+    """
+    if limit == store.limit:
+        return
+    if store.limit is None:
+        raise StoreError(
+            f"--limit {limit} needs a store of its own, and {store.root} is one of whole shards; give another --store"
+        )
+    given = "no --limit" if limit is None else f"--limit {limit}"
+    raise StoreError(
+        f"store {store.root} is a trial of --limit {store.limit}, and this run has {given}; give another --store, or "
+        f"--limit {store.limit}"
+    )
+
+
 def check_unchanged(store: Store, input_root: str | None) -> None:
     """Check that a store has not changed since a run was planned; `input_root` as for `open_store`.
 
@@ -190,7 +218,7 @@ def check_unchanged(store: Store, input_root: str | None) -> None:
         StoreError: another first run created the store at the same time with other options.
     """
     now = open_store(store.root, input_root)
-    if (now.rules, now.input_root) != (store.rules, store.input_root):
+    if (now.rules, now.input_root, now.limit) != (store.rules, store.input_root, store.limit):
         raise StoreError(
             f"another run made store {store.root} at the same time with other options: {now.rules} and input root "
             f"{now.input_root!r}, here {store.rules} and {store.input_root!r}; run the command again"
@@ -206,13 +234,13 @@ def _checked(root: str) -> str:
     return root
 
 
-def _create(root: str, input_root: str, rules: CutRules, made_by: str) -> None:
+def _create(root: str, input_root: str, rules: CutRules, made_by: str, limit: int | None) -> None:
     content = {
         "format_version": FORMAT_VERSION,
         "made_by": made_by,
         "input_root": input_root,
         "cut_rules": dataclasses.asdict(rules),
-    }
+    } | ({} if limit is None else {"limit": limit})
     try:
         if (
             files.is_local(root)

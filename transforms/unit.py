@@ -48,6 +48,7 @@ class Unit:
         files: names of its files of codes if it is complete; None if the text must be read.
         path, id_path, size_bytes, stamp: those of the shard; empty if the text need not be read.
         start, stop: bytes of a splittable text shard, row groups of a Parquet shard, else nothing.
+        rows: how many rows are read, from the first on; None for all.
     """
 
     shard: str
@@ -61,9 +62,19 @@ class Unit:
     stamp: int = 0
     start: int = 0
     stop: int = 0
+    rows: int | None = None
 
     @classmethod
-    def of(cls, shard: Shard, index: int, count: int, start: int, stop: int, tasks: tuple[str, ...] = ()) -> Unit:
+    def of(
+        cls,
+        shard: Shard,
+        index: int,
+        count: int,
+        start: int,
+        stop: int,
+        tasks: tuple[str, ...] = (),
+        rows: int | None = None,
+    ) -> Unit:
         """Make the unit of a shard whose text must be read."""
         return cls(
             shard=shard.key,
@@ -76,6 +87,7 @@ class Unit:
             stamp=shard.stamp,
             start=start,
             stop=stop,
+            rows=rows,
         )
 
     def to_json(self) -> str:

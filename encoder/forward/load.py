@@ -15,6 +15,16 @@ from encoder.forward.varlen import VarlenRunner
 from encoder.pooling import Pooling
 
 
+def describe_kernel(device: torch.device, dtype: torch.dtype) -> str:
+    """Say how models of BERT's families run on a device in a precision; `load_runner` decides it."""
+    if device.type == "cpu":
+        products = "oneDNN" if torch.backends.mkldnn.is_available() else "torch"
+        return f"texts end to end without padding, matrix products by {products}"
+    if varlen.suits(device, dtype) and varlen.kernel() is not None:
+        return "texts end to end without padding, attention by torch's varlen_attn"
+    return "padded batches, by transformers"
+
+
 def load_runner(
     base: Base, pooling: Pooling, adapter: Adapter | None, device: torch.device, dtype: torch.dtype
 ) -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from encoder import Bundle
 from encoder.bundle import ENCODER_FOLDER
 from pipelines.cli import main_of
+from pipelines.logs import write_message
 from pipelines.models.labelled import sample_texts
 from pipelines.models.options import parse_make_encoder
 
@@ -20,7 +22,8 @@ def run(argv: Sequence[str]) -> Bundle:
     texts = sample_texts(options.calibrate, options.text_field, options.calibrate_rows, options.seed)
     from encoder.make import make_bundle  # loads torch: only after the files were read
 
-    print(f"encoding {len(texts):,} texts for the thresholds", file=sys.stderr, flush=True)
+    line = f"encoding {len(texts):,} texts for the thresholds"
+    write_message(line, line, logging.INFO)
     bundle = make_bundle(options.bundle, texts, device=options.device, source=options.source, seed=options.seed)
     bundle.save(options.output)
     print(

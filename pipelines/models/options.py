@@ -11,6 +11,7 @@ from encoder.choices import LabelKind, Precision
 from encoder.declare import OptionError, check, like, option
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
+from pipelines.config import add_common_options, expand_config
 from pipelines.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import EncodeOptions, ReadOptions
 
@@ -205,12 +206,12 @@ def train_head_parser() -> Parser:
     )
     add_fields(parser.add_argument_group("data"), TrainHeadOptions, *data)
     add_fields(parser.add_argument_group("encoder"), TrainHeadOptions, "encoder", *_DEVICE)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_train_head(argv: Sequence[str]) -> TrainHeadOptions:
     """Parse the arguments of train-head."""
-    return from_arguments(TrainHeadOptions, train_head_parser().parse_args(list(argv)))
+    return from_arguments(TrainHeadOptions, _parse(train_head_parser(), argv))
 
 
 def zero_shot_parser() -> Parser:
@@ -227,12 +228,12 @@ def zero_shot_parser() -> Parser:
     data = ("labels", "task", *texts, "output", "overwrite")
     add_fields(parser.add_argument_group("data"), ZeroShotOptions, *data)
     add_fields(parser.add_argument_group("encoder"), ZeroShotOptions, "encoder", *_DEVICE)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_zero_shot(argv: Sequence[str]) -> ZeroShotOptions:
     """Parse the arguments of zero-shot-head."""
-    return from_arguments(ZeroShotOptions, zero_shot_parser().parse_args(list(argv)))
+    return from_arguments(ZeroShotOptions, _parse(zero_shot_parser(), argv))
 
 
 def make_encoder_parser() -> Parser:
@@ -249,12 +250,12 @@ def make_encoder_parser() -> Parser:
     add_fields(parser.add_argument_group("data"), MakeEncoderOptions, *data)
     _add_bundle(parser)
     add_fields(parser.add_argument_group("running"), MakeEncoderOptions, "device", "seed")
-    return parser
+    return add_common_options(parser)
 
 
 def parse_make_encoder(argv: Sequence[str]) -> MakeEncoderOptions:
     """Parse the arguments of make-encoder."""
-    known = make_encoder_parser().parse_args(list(argv))
+    known = _parse(make_encoder_parser(), argv)
     return from_arguments(MakeEncoderOptions, known, bundle=_bundle_settings(known))
 
 
@@ -272,13 +273,17 @@ def train_encoder_parser() -> Parser:
     parser.set_defaults(layers=(-3, -2, -1))  # as bits they hold more than the last alone
     add_fields(parser.add_argument_group("training"), TrainOptions)
     add_fields(parser.add_argument_group("running"), TrainEncoderOptions, *_DEVICE)
-    return parser
+    return add_common_options(parser)
 
 
 def parse_train_encoder(argv: Sequence[str]) -> TrainEncoderOptions:
     """Parse the arguments of train-encoder."""
-    known = train_encoder_parser().parse_args(list(argv))
+    known = _parse(train_encoder_parser(), argv)
     return from_arguments(TrainEncoderOptions, known, bundle=_bundle_settings(known))
+
+
+def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    return parser.parse_args(expand_config(argv, parser))
 
 
 def _add_bundle(parser: Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from encoder.choices import LabelKind
 from heads import Head
 from heads.score import one_thread
 from pipelines.cli import main_of
+from pipelines.logs import write_message
 from pipelines.models.labelled import check_classes, read_labelled
 from pipelines.models.options import parse_train_head
 from pipelines.models.split import hold_out
@@ -146,7 +148,8 @@ def run(argv: Sequence[str]) -> Head:
     classes = check_classes(splits, options.kind)
     model = encoder.load(options.encoder, options.device, options.precision)
     count = sum(len(texts) for texts, _ in splits.values())
-    print(f"encoding {count:,} texts on {model.device}", file=sys.stderr, flush=True)
+    line = f"encoding {count:,} texts on {model.device}"
+    write_message(line, line, logging.INFO)
     source = {"data": options.source or Path(options.train).resolve().parent.name}
     head, report = train_head(model, options.name, options.kind, splits, source, classes)
     print(report)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
+from encoder.forward.model import choose_device, choose_precision
 from pipelines import cli
 
 
@@ -57,9 +60,23 @@ def test_a_mistyped_command_gets_a_hint(capsys):
     assert "choose from annotate, encode, label" in capsys.readouterr().err
 
 
-def test_the_version_is_that_of_the_distribution(capsys):
+def test_the_version_names_packages_processor_and_what_is_used(capsys):
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("encode-once 0.")
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"encode-once {version('encode-once')}"
+    shown = dict(line.split(maxsplit=1) for line in lines)
+    assert list(shown) == ["python", "packages", "processor", "GPU", "encoding", "labelling"]
+    assert shown["python"].startswith(platform.python_version())
+    for package in ("torch", "apache-beam", "pyarrow", "transformers"):
+        assert f"{package} {version(package)}" in shown["packages"]
+    device = choose_device("auto")
+    assert f"on {device} in {str(choose_precision('auto', device)).removeprefix('torch.')}" in shown["encoding"]
+
+
+def test_the_version_is_shown_where_torch_is_broken(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert cli.main(["--version"]) == 0
+    assert "torch      cannot be imported" in capsys.readouterr().out
 
 
 def test_a_missing_required_option_is_a_usage_error():
@@ -98,7 +115,7 @@ def test_status_and_dry_run_import_neither_beam_nor_torch(annotate_tiny, tmp_pat
 import sys
 from pipelines import annotate, status
 annotate.run(["--input", {str(tmp_path / "in")!r}, "--store", {str(tmp_path / "store")!r}, "--encoder",
-              {str(tiny_bundle)!r}, "--heads", "none", "--dry_run"])
+              {str(tiny_bundle)!r}, "--heads", "none", "--dry_run", "--no_measure"])
 status.run(["--store", {str(tmp_path / "store")!r}])
 print({{"torch", "transformers", "apache_beam"}} & set(sys.modules))
 """

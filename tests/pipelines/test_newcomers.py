@@ -144,7 +144,7 @@ def test_another_root_that_makes_everything_new_is_told(annotate_tiny, tmp_path,
 def test_options_that_rejected_all_rows_put_nothing_in_twice(annotate_tiny, tmp_path, caplog):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text('{"body": "good"}\n')
-    annotate_tiny(heads=[])
+    annotate_tiny("--max_reject_share", "1", heads=[])
     annotate_tiny("--text_field", "body", heads=[])
     assert "twice" not in caplog.text
 

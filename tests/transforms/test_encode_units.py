@@ -67,11 +67,11 @@ def killed_after(store: Store, fingerprint: str, unit: Unit, blocks: int, monkey
     worker = worker_of(store, fingerprint)
     real, done = worker._encode_block, []
 
-    def dying(block):
+    def dying(block, report):
         if len(done) == blocks:
             raise KeyboardInterrupt
         done.append(block.index)
-        return real(block)
+        return real(block, report)
 
     monkeypatch.setattr(worker, "_encode_block", dying)
     with pytest.raises(KeyboardInterrupt):
@@ -124,7 +124,9 @@ def test_a_killed_worker_loses_one_block_at_most(store, unit, fingerprint, quiet
     killed_after(store, fingerprint, unit, blocks, monkeypatch)
     again = worker_of(store, fingerprint)
     real, encoded = again._encode_block, []
-    monkeypatch.setattr(again, "_encode_block", lambda block: (encoded.append(block.index), real(block))[1])
+    monkeypatch.setattr(
+        again, "_encode_block", lambda block, report: (encoded.append(block.index), real(block, report))[1]
+    )
     assert len(list(again.process(unit))) == 3
     assert encoded == list(range(blocks, 10))
     assert store_files(Path(store.root)) == quiet
@@ -154,7 +156,9 @@ def test_a_file_that_was_deleted_is_made_again_alone(store, unit, fingerprint, q
     store.remove(codes_folder(fingerprint), names[gone])
     again = worker_of(store, fingerprint)
     real, encoded = again._encode_block, []
-    monkeypatch.setattr(again, "_encode_block", lambda block: (encoded.append(block.index), real(block))[1])
+    monkeypatch.setattr(
+        again, "_encode_block", lambda block, report: (encoded.append(block.index), real(block, report))[1]
+    )
     assert [str(file.name) for file in again.process(unit)] == names
     assert encoded == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]][gone]
     assert store_files(Path(store.root)) == quiet

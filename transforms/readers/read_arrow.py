@@ -87,6 +87,17 @@ def read_arrow_rows(
     return build_rows(_split_batches(iter_batches()), schema, first_row, builder), consumed_bytes
 
 
+def arrow_schema(file: BinaryIO) -> pa.Schema:
+    """Return the schema of an Arrow file or stream.
+
+    Raises:
+        UnitError: The file cannot be read.
+    """
+    is_stream = _is_stream(file)
+    with _as_unit_errors():
+        return (pa.ipc.open_stream if is_stream else pa.ipc.open_file)(file).schema
+
+
 def _is_stream(file: BinaryIO) -> bool:
     """Return whether a file has the stream format, not the file format; raises UnitError if it has neither."""
     file.seek(0)

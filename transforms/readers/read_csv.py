@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -21,16 +21,21 @@ CSV_BATCH_ROWS = 4096
 
 def read_csv_rows(
     file: BinaryIO, delimiter: str, builder: RowBuilder, *, quoting: Quoting = "minimal", chunk_bytes: int = CHUNK_BYTES
-) -> Iterator[pa.RecordBatch]:
+) -> tuple[Iterator[pa.RecordBatch], Callable[[], float]]:
     """Read a CSV file into batches of ROW_SCHEMA. The position of a row is its number, 0 for the one after the header.
 
+    Returns:
+        The batches, and a function that returns the share of what was read from the file that they hold so far.
+
     Raises:
-        UnitError: The header cannot be read or lacks a column.
+        UnitError: The header cannot be read or lacks a column. Iterating over the batches raises it.
     """
+    lines = _open_lines(file, builder.options.max_record_bytes, chunk_bytes)
+    return _iter_rows(_iter_records(lines, delimiter, quoting), builder), lines.share_taken
+
+
+def _iter_rows(records: Iterator[list[str] | CsvReject], builder: RowBuilder) -> Iterator[pa.RecordBatch]:
     options = builder.options
-    records = iter_csv_records(
-        file, delimiter, quoting=quoting, max_record_bytes=options.max_record_bytes, chunk_bytes=chunk_bytes
-    )
     columns = next(records, None)
     if columns is None:
         return
@@ -90,10 +95,15 @@ def iter_csv_records(
     characters (as with a quote that is never closed), only its first line is rejected, and reading continues with the next
     line. With "none" each line is a record, and quotes are part of the fields.
     """
+    return _iter_records(_open_lines(file, max_record_bytes, chunk_bytes), delimiter, quoting)
+
+
+def _open_lines(file: BinaryIO, max_record_bytes: int, chunk_bytes: int) -> _CsvLines:
     # The limit of the module holds for the whole process, so it is only increased; _CsvLines enforces the real limit.
     csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes + 1))
-    batches = iter_line_batches(file, max_line_bytes=max_record_bytes, chunk_bytes=chunk_bytes)
-    return _iter_records(_CsvLines(batches, max_record_bytes), delimiter, quoting)
+    return _CsvLines(
+        iter_line_batches(file, max_line_bytes=max_record_bytes, chunk_bytes=chunk_bytes), max_record_bytes
+    )
 
 
 def infer_quoting(sample: bytes, delimiter: str) -> Quoting:
@@ -172,11 +182,17 @@ class _CsvLines:
         self.record: list[str | None] = []
         self.not_utf8 = False
         self._record_chars = 0
+        self._decoded_chars = self._taken_chars = 0
+
+    def share_taken(self) -> float:
+        """Return the share of the characters read so far that were passed on."""
+        return self._taken_chars / max(self._decoded_chars, 1)
 
     def begin_record(self) -> None:
         self.record, self._record_chars = [], 0
 
     def reread_after_first(self) -> None:
+        self._taken_chars -= sum(len(line or "") for line in self.record[1:])
         self._waiting.extendleft(reversed(self.record[1:]))
 
     def __iter__(self) -> _CsvLines:
@@ -187,6 +203,7 @@ class _CsvLines:
             self._waiting.extend(self._decode(next(self._batches)))
         line = self._waiting.popleft()
         self.record.append(line)
+        self._taken_chars += len(line or "")
         if line is None:
             raise csv.Error(f"a line has more than {self._max_record_chars} bytes")
         self._record_chars += len(line)
@@ -205,4 +222,5 @@ class _CsvLines:
         lines: list[str | None] = list(io.StringIO(text, newline="\n"))  # splits at \n only, and keeps it
         for index in np.flatnonzero(batch.truncated):
             lines[index] = None
+        self._decoded_chars += sum(len(line or "") for line in lines)
         return lines

@@ -38,6 +38,7 @@ def read_blocks(
     options: ReadOptions,
     limits: BlockLimits,
     *,
+    max_rows: int | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[TextBlock]:
     """Read one unit of a shard as blocks. Their boundaries depend only on the content of the unit and on `limits`.
@@ -55,6 +56,7 @@ def read_blocks(
             Arrow; ignored elsewhere.
         options: How to read.
         limits: The limits of a block.
+        max_rows: How many rows to read, from the first on; None for all.
         chunk_bytes: How much of a text file to read at once.
 
     Raises:
@@ -64,6 +66,8 @@ def read_blocks(
         with open_raw() as raw:
             builder = RowBuilder(f"{relative_path}{_id_mark(shard_format)}", options)
             batches, consumed_bytes = _read_rows(raw, shard_format, unit_range, builder, chunk_bytes)
+            if max_rows is not None:
+                batches, consumed_bytes = _take_rows(batches, consumed_bytes, max_rows)
             yield from split_into_blocks(batches, relative_path, limits, consumed_bytes)
     except UnitError as error:
         raise UnitError(f"{shard_path}: {error.message}", error.reason) from error
@@ -105,30 +109,81 @@ def _read_rows(
     raw: BinaryIO, shard_format: Format, unit_range: tuple[int, int], builder: RowBuilder, chunk_bytes: int
 ) -> Rows:
     """Return the rows of a unit, and a function that returns its bytes before a position, for None all its bytes."""
-    kind, compression = shard_format.kind, shard_format.compression
+    kind = shard_format.kind
     if kind in ("parquet", "arrow"):
         _refuse_compression(shard_format)
         return (read_parquet_rows if kind == "parquet" else read_arrow_rows)(raw, unit_range, builder)
 
     options = builder.options
-    file: BinaryIO = open_compressed(raw, compression) if compression else raw
-    if options.encoding != "utf-8":
-        file = open_transcoded(file, options.encoding)
-    beginning, file = read_beginning(file, SNIFF_BYTES)
+    beginning, file = open_text(raw, shard_format, options)
     kind = kind_of_content(kind, beginning, options)
     if kind in ("csv", "tsv"):
         delimiter, quoting = options.delimiter_of(kind), options.quoting_of(kind)
         if quoting == "auto":
             quoting = infer_quoting(beginning, delimiter)
-        batches = read_csv_rows(file, delimiter, builder, quoting=quoting, chunk_bytes=chunk_bytes)
-    else:
-        max_line_bytes = options.max_text_bytes if kind == "text" else options.max_record_bytes
-        lines = _iter_lines(file, unit_range if shard_format.splittable else None, max_line_bytes, chunk_bytes)
-        batches = read_text_rows(lines, builder) if kind == "text" else read_json_rows(lines, builder)
+        batches, share = read_csv_rows(file, delimiter, builder, quoting=quoting, chunk_bytes=chunk_bytes)
+        return _measure(raw, batches, share)
+    max_line_bytes = options.max_text_bytes if kind == "text" else options.max_record_bytes
+    lines = _iter_lines(file, unit_range if shard_format.splittable else None, max_line_bytes, chunk_bytes)
+    batches = read_text_rows(lines, builder) if kind == "text" else read_json_rows(lines, builder)
     if shard_format.splittable:
         start, end = unit_range
         return batches, lambda position: (end if position is None else position) - start
-    return batches, lambda position: raw.seek(0, io.SEEK_END) if position is None else raw.tell()
+    return _measure(raw, batches)
+
+
+def _take_rows(
+    batches: Iterator[pa.RecordBatch], consumed_bytes: Callable[[int | None], int], max_rows: int
+) -> tuple[Iterator[pa.RecordBatch], Callable[[int | None], int]]:
+    """Take the first rows of a unit; all its bytes are then those before the first row that is left out."""
+    end: int | None = None
+
+    def taken() -> Iterator[pa.RecordBatch]:
+        nonlocal end
+        left = max_rows
+        for batch in batches:
+            if batch.num_rows > left:
+                end = batch["position"][left].as_py()
+                yield batch.slice(0, left)
+                return
+            yield batch
+            left -= batch.num_rows
+
+    return taken(), lambda position: consumed_bytes(end if position is None else position)
+
+
+def _measure(
+    raw: BinaryIO, batches: Iterator[pa.RecordBatch], share: Callable[[], float] = lambda: 1.0
+) -> tuple[Iterator[pa.RecordBatch], Callable[[int | None], int]]:
+    """Return batches of rows numbered from 0, and a function that returns the bytes of the file before the row of a number.
+
+    A batch takes the bytes that were read for it, its rows equal parts of them.
+
+    Args:
+        share: Returns the share of what was read from the file that the batches hold so far.
+    """
+    rows, bounds = [0, 0], [0, 0]  # before the last batch, and after it
+
+    def measured() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows[:] = rows[1], rows[1] + batch.num_rows
+            bounds[:] = bounds[1], max(bounds[1], int(raw.tell() * share()))
+            yield batch
+
+    def consumed_bytes(position: int | None) -> int:
+        return raw.seek(0, io.SEEK_END) if position is None else int(np.interp(position, rows, bounds))
+
+    return measured(), consumed_bytes
+
+
+def open_text(
+    raw: BinaryIO, shard_format: Format, options: ReadOptions, beginning_bytes: int = SNIFF_BYTES
+) -> tuple[bytes, BinaryIO]:
+    """Open a shard of lines: its first bytes, decompressed and in UTF-8, and a file that reads all of it from the start."""
+    file: BinaryIO = open_compressed(raw, shard_format.compression) if shard_format.compression else raw
+    if options.encoding != "utf-8":
+        file = open_transcoded(file, options.encoding)
+    return read_beginning(file, beginning_bytes)
 
 
 def _iter_lines(

@@ -208,3 +208,15 @@ def test_units_of_parquet_follow_from_its_footer(compression):
     else:
         ranges = unit_ranges(lambda: io.BytesIO(data), shard_format, len(data), 1)
         assert [(start, stop) for start, stop, _ in ranges] == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".csv.gz", ".jsonl.gz", ".txt.zst"])
+def test_blocks_of_a_shard_that_is_read_at_once_share_its_bytes(ending):
+    rows = [{"id": str(row), "text": random.Random(row).randbytes(30).hex()} for row in range(6000)]
+    kind, compression = f".{ending.split('.')[1]}", f".{ending.split('.')[2]}" if ending.count(".") > 1 else ""
+    data = COMPRESS[compression](ENCODE[kind](rows))
+    blocks = read(data, f"a{ending}", limits=BlockLimits(rows=1000))
+    shares = [block.source_bytes / len(data) for block in blocks]
+    assert len(shares) == 6
+    assert sum(block.source_bytes for block in blocks) == len(data)
+    assert max(shares) < 0.3
