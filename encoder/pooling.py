@@ -51,26 +51,19 @@ class Pooling:
         first = self.layers.index(layer) * share
         return slice(first, first + share)
 
-    def __call__(
-        self, hidden: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def __call__(self, hidden: Sequence[torch.Tensor] | Mapping[int, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
         """Pool one batch.
 
         Args:
             hidden: hidden states by layer, each (n, tokens, width); 0 is the embeddings.
-            mask: (n, tokens) bool, true at the text's tokens; padding is at the right. None: there is no padding.
+            mask: (n, tokens) bool, true at the text's tokens; padding is at the right.
 
         Returns:
             (n, dim) float32.
         """
         import torch
 
-        if mask is None:
-            pooled = [pool_all(hidden[layer], position) for layer in self.layers for position in self.positions]
-        else:
-            pooled = [
-                pool(hidden[layer].float(), mask, position) for layer in self.layers for position in self.positions
-            ]
+        pooled = [pool(hidden[layer].float(), mask, position) for layer in self.layers for position in self.positions]
         return torch.cat(pooled, dim=1)
 
 

@@ -7,6 +7,7 @@ sorted by length, so that texts of equal length are neighbours.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from encoder.forward.runner import Runner
 from encoder.forward.transformer import Attend, Transformer, count_positions
-from encoder.pooling import Pooling
+from encoder.pooling import Pooling, pool_all
 from encoder.tokenize import Windows
 
 # torch's attention in bfloat16 computes what is left of the keys after multiples of 16 one by one. Where few are missing from
@@ -33,8 +34,8 @@ class PackedRunner(Runner):
         ids, lengths = windows.joined(rows), windows.lengths[rows]
         packing = Packing.of(lengths)
         positions = count_positions(ids, lengths, self._model.padding)
-        hidden = self._model(torch.from_numpy(ids), torch.from_numpy(positions), attention(packing))
-        return pool(self._pooling, hidden, packing)
+        states = self._model(torch.from_numpy(ids), torch.from_numpy(positions), attention(packing))
+        return pool(self._pooling, states, packing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +71,14 @@ class Packing:
         ]
 
 
-def pool(pooling: Pooling, hidden: tuple[torch.Tensor, ...], packing: Packing) -> torch.Tensor:
-    """Pool hidden states, each (tokens, width), into (n, dim) float32."""
-    parts_of_layer = {layer: packing.split(hidden[layer]) for layer in pooling.layers}
-    return torch.cat(
-        [
-            pooling({layer: parts[run] for layer, parts in parts_of_layer.items()}, None)
-            for run in range(len(packing.runs))
-        ]
-    )
+def pool(pooling: Pooling, states: Iterable[torch.Tensor], packing: Packing) -> torch.Tensor:
+    """Pool hidden states (tokens, width) of the embeddings and each layer, as they come: (n, dim) float32."""
+    pooled = {}
+    for layer, hidden in enumerate(states):
+        if layer in pooling.layers:
+            parts = packing.split(hidden)
+            pooled[layer] = [torch.cat([pool_all(part, position) for part in parts]) for position in pooling.positions]
+    return torch.cat([vectors for layer in pooling.layers for vectors in pooled[layer]], dim=1)
 
 
 def attention(packing: Packing) -> Attend:

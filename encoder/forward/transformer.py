@@ -7,7 +7,7 @@ computed, and transformers' models, whose import takes seconds, are not needed. 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,18 +172,20 @@ class Transformer:
             qkv = linear(*(modules.pop(part) for part in ("query", "key", "value")))
             self._layers.append({part: linear(module) for part, module in modules.items()} | {"qkv": qkv})
 
-    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> tuple[torch.Tensor, ...]:
-        """Return the hidden states of ids and positions (tokens,) int64: by layer, embeddings first, each (tokens, width)."""
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Iterator[torch.Tensor]:
+        """Yield the hidden states of ids and positions (tokens,) int64, embeddings first, each (tokens, width).
+
+        A layer is computed when it is asked for. States that the caller does not keep free their memory for the next ones.
+        """
         hidden = self._word_embeddings[ids]
         if self._type_embedding is not None:
             hidden += self._type_embedding
         hidden += self._position_embeddings[positions]
         hidden = self._normalise(hidden, self._embeddings_norm)
-        states = [hidden]
+        yield hidden
         for layer in self._layers:
             hidden = self._run(layer, hidden, attend)
-            states.append(hidden)
-        return tuple(states)
+            yield hidden
 
     def _run(self, layer: dict[str, _Linear], hidden: torch.Tensor, attend: Attend) -> torch.Tensor:
         """Run one layer over (tokens, width)."""

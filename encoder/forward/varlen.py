@@ -32,7 +32,7 @@ class VarlenRunner(Runner):
 
     def run(self, windows: Windows, rows: np.ndarray) -> torch.Tensor:
         batch = Batch.of(windows.joined(rows), windows.lengths[rows], self._model.padding, self._device)
-        hidden = self._model(batch.ids, batch.positions, attention(batch))
+        hidden = tuple(self._model(batch.ids, batch.positions, attention(batch)))
         return pool(self._pooling, hidden, batch.borders)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoder.pooling import Pooling, pool
+from encoder.pooling import Pooling, pool, pool_all
 
 HIDDEN = torch.arange(2 * 3 * 2, dtype=torch.float32).reshape(2, 3, 2)  # (n 2, tokens 3, width 2)
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -67,6 +67,5 @@ def test_layers_must_be_distinct_and_there(layers):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_without_padding_no_mask_is_needed(position, dtype):
     hidden = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
-    pooling = Pooling(layers=(0,), positions=(position,))
-    masked = pooling((hidden,), torch.ones(4, 5, dtype=torch.bool))
-    assert torch.equal(pooling((hidden,), None), masked)
+    masked = pool(hidden.float(), torch.ones(4, 5, dtype=torch.bool), position)
+    assert torch.equal(pool_all(hidden, position), masked)

@@ -62,7 +62,7 @@ def config_of(folder, **changes) -> dict:
 def run(model: transformer.Transformer, ids: np.ndarray, lengths: list[int]) -> tuple[torch.Tensor, ...]:
     positions = torch.from_numpy(count_positions(ids, np.array(lengths), model.padding))
     with torch.inference_mode():
-        return model(torch.from_numpy(ids), positions, attention(Packing.of(np.array(lengths))))
+        return tuple(model(torch.from_numpy(ids), positions, attention(Packing.of(np.array(lengths)))))
 
 
 @pytest.fixture
