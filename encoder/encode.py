@@ -183,6 +183,7 @@ class Encoder:
             return self._run(windows, rows)
 
         threads_before = torch.get_num_threads()
+        torch.set_num_threads(1)  # the caller packs features meanwhile: a second thread of its own would wait busily
         try:
             with contextlib.closing(prefetch(run, batches, self.threads)) as results:
                 for rows, (features, batch_tokens) in zip(batches, results):
