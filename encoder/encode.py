@@ -27,6 +27,7 @@ from encoder.tokenize import Tokenizer, Windows
 DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 CHUNK_BATCHES = 2  # batches per chunk, where chunks are tokenised while the device computes
 
+TOKENS_PER_RETURN = 100_000  # between two returns of free memory, which take up to 0.3 s in a process that holds much memory
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +75,7 @@ class Encoder:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.threads = torch.get_num_threads()
+        self._tokens_since_return = 0
         self.batch_tokens = batch_tokens or DEFAULT_BATCH_TOKENS[self.device.type]
         base = bundle.find_base()
         self._tokenizer = Tokenizer(
@@ -113,7 +115,10 @@ class Encoder:
                         report(done)
         bits = np.empty(codes.shape, np.uint8)
         bits[text_of_code] = codes.cpu().numpy()
-        return_free_memory()
+        self._tokens_since_return += padded_tokens
+        if self._tokens_since_return >= TOKENS_PER_RETURN:
+            return_free_memory()
+            self._tokens_since_return = 0
         return Codes(bits, n_tokens, truncated, padded_tokens)
 
     @torch.inference_mode()

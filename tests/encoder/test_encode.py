@@ -199,13 +199,15 @@ def test_a_text_of_which_a_tokenizer_leaves_nothing_is_coded(tiny, tiny_base, tm
     assert np.isfinite(codes.features(["\x01", "good film"])).all()
 
 
-def test_memory_is_given_back_after_every_call(tiny, monkeypatch):
+def test_memory_is_given_back_after_so_many_tokens(tiny, monkeypatch):
     import encoder.encode
 
     calls = []
     monkeypatch.setattr(encoder.encode, "return_free_memory", lambda: calls.append(1))
-    tiny.encode(["good"])
-    tiny.encode(["bad"])
+    monkeypatch.setattr(encoder.encode, "TOKENS_PER_RETURN", 6)
+    tiny._tokens_since_return = 0
+    for _ in range(4):
+        tiny.encode(["good"])  # three tokens, with those at the ends
     assert len(calls) == 2
 
 
