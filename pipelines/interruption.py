@@ -33,6 +33,10 @@ class WorkerError(Exception):
     """A worker of a run died, or could not be started."""
 
 
+class JobError(Exception):
+    """A job failed on its engine, or could not be submitted to it."""
+
+
 def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     """Run a pipeline and wait until it ends.
 
@@ -42,8 +46,12 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     Raises:
         StoreError: a disk is full.
         WorkerError: a worker on this machine, or of a pool, died.
+        JobError: a portable runner's job failed, or could not be submitted.
         InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
+    import grpc
+    from apache_beam.runners.portability.portable_runner import PortableRunner
+
     from pipelines.local_workers import direct_connections, watched_workers
 
     received: list[int] = []
@@ -68,6 +76,10 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
                 raise WorkerError(f"{workers.death}; {RESUME_HINT}") from error
             if match := _DISK_FULL.search(str(error)):
                 raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
+            if isinstance(pipeline.runner, PortableRunner) and isinstance(error, (RuntimeError, grpc.RpcError)):
+                if result is None:
+                    raise JobError(f"the job could not be submitted: {_last_line(error)}") from error
+                raise JobError(f"the job failed: {_last_line(error)}; {RESUME_HINT}") from error
             raise
         if result is not None and not local:
             _cancel(result)
@@ -76,6 +88,13 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         for number, handler in before.items():
             signal.signal(number, handler)
     return result
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error: what a worker raised, of its traceback."""
+    details = getattr(error, "details", None)  # of an error of gRPC
+    text = (details() if details else None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[-1].strip()
 
 
 def _cancel(result: PipelineResult) -> None:
