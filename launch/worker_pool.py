@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from launch.processes import answers, free_port, running, wait_until
 
@@ -28,13 +29,24 @@ def pool_environment() -> dict[str, str]:
     return {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])}
 
 
+class Pool(NamedTuple):
+    """A running worker pool; the workers are children of its process."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def options(self) -> list[str]:
+        """Return the options of a job whose workers it starts."""
+        return ["--environment_type=EXTERNAL", f"--environment_config=localhost:{self.port}"]
+
+
 @contextlib.contextmanager
-def worker_pool(folder: Path) -> Iterator[int]:
-    """Run a worker pool and give its port."""
+def worker_pool(folder: Path) -> Iterator[Pool]:
+    """Run a worker pool, with its log in a folder."""
     port, log = free_port(), folder / "worker-pool.log"
     with running(pool_command(port), log, pool_environment()) as process:
         wait_until(lambda: answers(port), {"the worker pool": (process, log)}, _START_SECONDS)
-        yield port
+        yield Pool(port, process)
 
 
 def main() -> int:

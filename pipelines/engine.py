@@ -42,6 +42,7 @@ def check_engine(runner: str, options: PipelineOptions) -> None:
 
     if runner not in ("FlinkRunner", "PortableRunner", "PrismRunner"):
         return
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.CRITICAL)  # warns of each start and end
     portable = options.view_as(PortableOptions)
     address = portable.job_endpoint
     if address and address != _EMBEDDED:

@@ -78,7 +78,8 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
                 raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
             if isinstance(pipeline.runner, PortableRunner) and isinstance(error, (RuntimeError, grpc.RpcError)):
                 if result is None:
-                    raise JobError(f"the job could not be submitted: {_last_line(error)}") from error
+                    options = "--flink_job_server_jar, --prism_location or --job_endpoint"
+                    raise JobError(f"the job could not be submitted: {_last_line(error)}; check {options}") from error
                 raise JobError(f"the job failed: {_last_line(error)}; {RESUME_HINT}") from error
             raise
         if result is not None and not local:

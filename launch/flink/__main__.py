@@ -23,16 +23,14 @@ from transforms.machine import usable_cores
 EXIT_USAGE = 2
 
 
-def flink_options(master: str, jar: Path, pool: int, parallelism: int) -> list[str]:
-    """Return the options of a job on a cluster of this machine, whose workers a pool starts."""
+def flink_options(master: str, jar: Path, parallelism: int) -> list[str]:
+    """Return the options of a job on a cluster, besides those of its workers."""
     return [
         "--runner=FlinkRunner",
         f"--flink_master={master}",
         f"--flink_version={FLINK_MINOR}",
         f"--flink_job_server_jar={jar}",
         f"--parallelism={parallelism}",
-        "--environment_type=EXTERNAL",
-        f"--environment_config=localhost:{pool}",
     ]
 
 
@@ -51,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if not options.command:
         parser.error("name a command, for example annotate")
-    threads = max(1, usable_cores() // options.task_managers)
+    threads = []
+    if not any(arg.split("=")[0] == "--threads" for arg in options.command):  # the workers share this machine
+        threads = [f"--threads={max(1, usable_cores() // options.task_managers)}"]
     try:
         jar = options.job_server_jar or fetch_job_server()
         home = options.flink_home or fetch_flink()
@@ -61,10 +61,8 @@ def main(argv: Sequence[str]) -> int:
                 flink_cluster(home, work, options.task_managers, options.slots) as cluster,
                 worker_pool(work) as pool,
             ):
-                parallelism = options.task_managers * options.slots
-                job = flink_options(cluster.master, jar, pool, parallelism)
-                given = [] if any(arg.split("=")[0] == "--threads" for arg in options.command) else [f"--threads={threads}"]
-                return run_encode_once([*options.command, *given, *job])
+                job = flink_options(cluster.master, jar, options.task_managers * options.slots)
+                return run_encode_once([*options.command, *threads, *job, *pool.options()])
     except LaunchError as error:
         print(f"python -m launch.flink: error: {error}", file=sys.stderr)
         return EXIT_USAGE
