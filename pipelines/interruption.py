@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -65,7 +67,7 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     before = {number: signal.signal(number, stop) for number in handled}
     result = None
     try:
-        with direct_connections(), watched_workers() as workers:
+        with direct_connections(), _quiet_connections(), watched_workers() as workers:
             result = pipeline.run()
             for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
                 signal.signal(number, stop)
@@ -89,6 +91,22 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         for number, handler in before.items():
             signal.signal(number, handler)
     return result
+
+
+@contextlib.contextmanager
+def _quiet_connections() -> Iterator[None]:
+    """Hide what a thread of gRPC prints when Beam closes a connection to a job server that did not start."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if "Cannot monitor channel state" not in str(failed.exc_value):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _last_line(error: BaseException) -> str:

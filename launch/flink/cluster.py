@@ -93,7 +93,7 @@ def flink_cluster(home: Path, folder: Path, task_managers: int = 2, slots: int =
             programs[name] = started.enter_context(running(command, log, env)), log
         processes = [process for process, _ in programs.values()]
         cluster = FlinkCluster(ports["rest.port"], processes[0], processes[1:])
-        wait_until(lambda: cluster.overview().get("taskmanagers") == task_managers, programs, _START_SECONDS)
+        wait_until(lambda: cluster.overview().get("slots-total") == task_managers * slots, programs, _START_SECONDS)
         yield cluster
 
 

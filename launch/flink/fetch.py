@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam
@@ -19,6 +20,7 @@ FLINK = "2.2.1"
 FLINK_MINOR = FLINK.rpartition(".")[0]
 # Together they are a whole distribution: the scripts and settings, and the jars.
 _WHEELS = (f"apache-flink=={FLINK}", f"apache-flink-libraries=={FLINK}")
+_MAX_REASON_CHARACTERS = 300
 _FOLDERS = ("bin", "conf", "lib", "plugins")
 _JOB_SERVER = f"org.apache.beam:beam-runners-flink-{FLINK_MINOR}-job-server:{apache_beam.__version__}"
 
@@ -40,25 +42,30 @@ def fetch_flink() -> Path:
     return folder
 
 
+def job_server_jar() -> Path:
+    """Return where the jar of Beam's job server is kept, whether it is there or not."""
+    _, name, version = _JOB_SERVER.split(":")
+    return cache_folder() / f"flink-job-server-{FLINK_MINOR}-{version}" / f"{name}-{version}.jar"
+
+
 def fetch_job_server() -> Path:
     """Return the jar of Beam's job server for this Flink, fetched with Maven if it is not there yet.
 
     Raises:
         LaunchError: it could not be fetched.
     """
-    _, name, version = _JOB_SERVER.split(":")
-    folder = cache_folder() / f"flink-job-server-{FLINK_MINOR}-{version}"
-    if not folder.is_dir():
+    jar = job_server_jar()
+    if not jar.exists():
         if shutil.which("mvn") is None:
-            raise LaunchError(f"Maven (mvn) fetches the job server; install it, or name the jar: --job_server_jar JAR")
-        with _new_folder(folder) as new:
+            raise LaunchError("Maven (mvn) fetches the job server; install it, or name the jar with --job_server_jar")
+        with _new_folder(jar.parent) as new:
             copy = ["dependency:copy", f"-Dartifact={_JOB_SERVER}", f"-DoutputDirectory={new}"]
             _call(["mvn", "--quiet", "--batch-mode", *copy], f"the job server {_JOB_SERVER}")
-    return folder / f"{name}-{version}.jar"
+    return jar
 
 
 @contextlib.contextmanager
-def _new_folder(folder: Path):
+def _new_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder, and rename it at the end, so that no half-filled folder is ever taken for a whole one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -87,4 +94,5 @@ def _call(command: list[str], what: str) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if "rror" in line] or ["no output"]
-        raise LaunchError(f"{what} could not be fetched: {lines[0].strip()[:300]}")
+        reason = lines[0].strip().removeprefix("[ERROR] ")[:_MAX_REASON_CHARACTERS]
+        raise LaunchError(f"{what} could not be fetched: {reason}")
