@@ -1,6 +1,6 @@
 """Run a command of encode-once on Prism, Beam's portable runner for one machine, built from its Go module.
 
-    python -m launch.prism annotate --input 'corpus/*.txt' --store my-store
+python -m launch.prism annotate --input 'corpus/*.txt' --store my-store
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def fetch_prism() -> Path:
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         command = ["go", "install", f"{_MODULE}@{version}"]
         done = subprocess.run(
-            command, env=os.environ | {"GOBIN": folder}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            env=os.environ | {"GOBIN": folder},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise LaunchError(f"Prism could not be built: {(done.stdout.strip() or 'no output').splitlines()[-1]}")

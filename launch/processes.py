@@ -66,7 +66,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     # What the program started has received the signals, too.
 
 
-def wait_until(ready: Callable[[], bool], processes: dict[str, tuple[subprocess.Popen[bytes], Path]], seconds: float) -> None:
+def wait_until(
+    ready: Callable[[], bool], processes: dict[str, tuple[subprocess.Popen[bytes], Path]], seconds: float
+) -> None:
     """Wait until programs are ready.
 
     Args:

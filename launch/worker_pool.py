@@ -1,6 +1,6 @@
 """Start Beam's worker pool: the programs that an engine asks for Python workers (`--environment_type=EXTERNAL`).
 
-    python -m launch.worker_pool --port 50000
+python -m launch.worker_pool --port 50000
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ class FlinkCluster:
         task_managers: the processes of the task managers.
     """
 
-    def __init__(self, port: int, job_manager: subprocess.Popen[bytes], task_managers: list[subprocess.Popen[bytes]]) -> None:
+    def __init__(
+        self, port: int, job_manager: subprocess.Popen[bytes], task_managers: list[subprocess.Popen[bytes]]
+    ) -> None:
         self.port = port
         self.job_manager = job_manager
         self.task_managers = task_managers
@@ -78,11 +80,15 @@ def flink_cluster(home: Path, folder: Path, task_managers: int = 2, slots: int =
     if shutil.which("java") is None:
         raise LaunchError("Flink needs Java 11, 17 or 21: install one and put `java` on PATH")
     ports = {"jobmanager.rpc.port": free_port(), "rest.port": free_port()}
-    settings = _SETTINGS | {name: str(port) for name, port in ports.items()} | {
-        "rest.bind-port": str(ports["rest.port"]),
-        "taskmanager.numberOfTaskSlots": str(slots),
-        "parallelism.default": str(task_managers * slots),
-    }
+    settings = (
+        _SETTINGS
+        | {name: str(port) for name, port in ports.items()}
+        | {
+            "rest.bind-port": str(ports["rest.port"]),
+            "taskmanager.numberOfTaskSlots": str(slots),
+            "parallelism.default": str(task_managers * slots),
+        }
+    )
     with contextlib.ExitStack() as started:
         programs = {}
         names = [("jobmanager", "jobmanager"), *((f"taskmanager-{i}", "taskmanager") for i in range(task_managers))]
