@@ -15,7 +15,7 @@ from pathlib import Path
 
 import apache_beam
 
-from launch.processes import LaunchError, cache_folder, run_encode_once
+from launch.processes import LaunchError, cache_folder, exit_on_sigterm, run_encode_once
 
 _MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 EXIT_USAGE = 2
@@ -63,4 +63,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main(sys.argv[1:]))

@@ -94,6 +94,11 @@ def _tail(log: Path) -> str:
     return log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
 
+def exit_on_sigterm() -> None:
+    """Make SIGTERM end this program as an exception does, so that what it has started is stopped."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def run_encode_once(arguments: Sequence[str]) -> int:
     """Run the command line of encode-once and return its exit code; SIGINT and SIGTERM are passed on to it, once."""
     command = [sys.executable, "-m", "encode_once", *arguments]

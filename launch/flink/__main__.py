@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launch.flink.cluster import flink_cluster
 from launch.flink.fetch import FLINK_MINOR, fetch_flink, fetch_job_server
-from launch.processes import LaunchError, run_encode_once
+from launch.processes import LaunchError, exit_on_sigterm, run_encode_once
 from launch.worker_pool import worker_pool
 from transforms.machine import usable_cores
 
@@ -69,4 +69,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     sys.exit(main(sys.argv[1:]))
