@@ -63,19 +63,25 @@ def check_runner(beam_args: Sequence[str]) -> None:
 
 
 def check_pipeline_options(options: PipelineOptions) -> None:
-    """Check that the runner has the options it needs, before a run begins. This may ask a cloud, so a dry run skips it.
+    """Check that the runner has the options it needs and that its engine answers, before a run begins.
+
+    This may ask a cloud or a cluster, so a dry run skips it.
 
     Raises:
-        OptionError: an option is missing or malformed.
+        OptionError: an option is missing or malformed, or its engine does not answer.
     """
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
+    from pipelines.engine import check_engine
+
+    runner = _create_runner(options)
     try:
-        problems = PipelineOptionsValidator(options, _create_runner(options)).validate()
+        problems = PipelineOptionsValidator(options, runner).validate()
     except ValueError as error:
         problems = [str(error)]
     if problems:
         raise OptionError(" ".join(problems))
+    check_engine(type(runner).__name__, options)
 
 
 def prepare_files(paths: Iterable[str], beam_args: Sequence[str]) -> None:

@@ -267,6 +267,7 @@ def _is_correctable(error: Exception) -> bool:
         ("encoder.base", "EncoderError"),
         ("encoder.declare", "OptionError"),
         ("heads.errors", "HeadError"),
+        ("pipelines.interruption", "JobError"),
         ("pipelines.interruption", "WorkerError"),
         ("pipelines.models.labelled", "DataError"),
         ("transforms.store", "StoreError"),

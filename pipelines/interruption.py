@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,10 @@ class WorkerError(Exception):
     """A worker of a run died, or could not be started."""
 
 
+class JobError(Exception):
+    """A job failed on its engine, or could not be submitted to it."""
+
+
 def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     """Run a pipeline and wait until it ends.
 
@@ -42,8 +48,12 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     Raises:
         StoreError: a disk is full.
         WorkerError: a worker on this machine, or of a pool, died.
+        JobError: a portable runner's job failed, or could not be submitted.
         InterruptedRunError: SIGINT or SIGTERM arrived. Beam would wrap it into an error of the step that it interrupts.
     """
+    import grpc
+    from apache_beam.runners.portability.portable_runner import PortableRunner
+
     from pipelines.local_workers import direct_connections, watched_workers
 
     received: list[int] = []
@@ -57,7 +67,7 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     before = {number: signal.signal(number, stop) for number in handled}
     result = None
     try:
-        with direct_connections(), watched_workers() as workers:
+        with direct_connections(), _quiet_connections(), watched_workers() as workers:
             result = pipeline.run()
             for number in handled:  # Beam's job server handles SIGINT itself and would end before the job is cancelled
                 signal.signal(number, stop)
@@ -68,6 +78,11 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
                 raise WorkerError(f"{workers.death}; {RESUME_HINT}") from error
             if match := _DISK_FULL.search(str(error)):
                 raise StoreError(f"the store cannot be written: {match[1]}; {RESUME_HINT}") from error
+            if isinstance(pipeline.runner, PortableRunner) and isinstance(error, (RuntimeError, grpc.RpcError)):
+                if result is None:
+                    options = "--flink_job_server_jar, --prism_location or --job_endpoint"
+                    raise JobError(f"the job could not be submitted: {_last_line(error)}; check {options}") from error
+                raise JobError(f"the job failed: {_last_line(error)}; {RESUME_HINT}") from error
             raise
         if result is not None and not local:
             _cancel(result)
@@ -76,6 +91,29 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
         for number, handler in before.items():
             signal.signal(number, handler)
     return result
+
+
+@contextlib.contextmanager
+def _quiet_connections() -> Iterator[None]:
+    """Hide what a thread of gRPC prints when Beam closes a connection to a job server that did not start."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if "Cannot monitor channel state" not in str(failed.exc_value):
+            before(failed)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _last_line(error: BaseException) -> str:
+    """Return the last line of an error: what a worker raised, of its traceback."""
+    details = getattr(error, "details", None)  # of an error of gRPC
+    text = (details() if details else None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[-1].strip()
 
 
 def _cancel(result: PipelineResult) -> None:

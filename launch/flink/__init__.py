@@ -1,0 +1,1 @@
+"""Run encode-once on an Apache Flink cluster of this machine."""
