@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 WORK   ?= build/bench
 CORPUS ?= $(WORK)/corpus
 WORKERS ?= logical
-SHARE  ?= 0.05
+SHARE  ?= 0.2
 PARTS  ?= all
 STUDY  ?= build/study
 STEPS  ?= all
@@ -16,7 +16,7 @@ STEPS  ?= all
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 TASKS  := sst2 sst5 trec ag_news mpqa tweet_emotion tweet_offensive tweet_sentiment tweet_hate hate_offensive tweet_emoji movie_reviews_long reuters_topics
 
-.PHONY: help install demo test test-fast lint map docs bench study encoder heads clean
+.PHONY: help install demo test test-fast lint map docs bench figures study encoder heads clean
 help:
 	@echo "make demo     annotate examples/corpus with the bundled encoder and heads, show a table"
 	@echo "make test     run all tests, one process a processor (WORKERS=$(WORKERS); 0: all in this process)"
@@ -25,6 +25,7 @@ help:
 	@echo "make map      update the map of modules in CONTRIBUTING.md"
 	@echo "make docs     build the documentation site in build/docs, check its links"
 	@echo "make bench    measure all, side by side with others (PARTS=$(PARTS) CORPUS=$(CORPUS) DATA=$(DATA))"
+	@echo "make figures  the same, and write the figures into README and docs"
 	@echo "make study    measure what the method is worth, write docs/results.md (STEPS=$(STEPS) STUDY=$(STUDY) DATA=$(DATA))"
 	@echo "make encoder  train the bundled encoder again     (DATA=$(DATA))"
 	@echo "make heads    train the bundled heads again       (DATA=$(DATA))"
@@ -64,6 +65,12 @@ $(VENV)/.installed-docs: $(STAMP)
 # All of it takes about 25 minutes on two slow cores. `make bench PARTS='encode label'` runs some of it.
 bench: $(VENV)/.installed-bench | $(CORPUS)
 	$(PY) -m benchmarks $(PARTS) --corpus $(CORPUS) --work $(WORK) --output $(WORK)/results.jsonl
+
+# About half an hour on two cores. What was measured earlier stays, part by part, in docs/figures.json.
+figures: $(VENV)/.installed-bench | $(CORPUS)
+	rm -f $(WORK)/results.jsonl
+	$(PY) -m benchmarks $(PARTS) --corpus $(CORPUS) --work $(WORK) --output $(WORK)/results.jsonl
+	$(PY) -m benchmarks.page --results $(WORK)/results.jsonl
 
 # Hours on two cores; not measured on a GPU. What was computed lies in STUDY: killed, the same command goes on from there.
 study: $(VENV)/.installed-bench

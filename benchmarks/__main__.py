@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.settings import Settings
 from encoder.declare import OptionError
@@ -66,7 +67,7 @@ def main() -> int:
             failed.append(part)
             continue
         report.figures["benchmark_seconds"] = round(time.monotonic() - started, 1)
-        report.figures["machine"] = {key: about[key] for key in ("processor", "cores", "native_bfloat16", "packages")}
+        report.figures |= {"machine": about, "bundle": _bundle(), "date": time.strftime("%Y-%m-%d")}
         _add_line(options.output, report.print())
     if failed:
         print(f"failed, see above: {', '.join(failed)}", file=sys.stderr)
@@ -102,6 +103,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Settings]:
     if options.quick:
         settings = settings.quick()
     return options, dataclasses.replace(settings, **{name: asked[name] for name in sizes if name in asked})
+
+
+def _bundle() -> dict[str, Any]:
+    """Return what names the encoder that was measured."""
+    import encoder
+
+    bundle = encoder.describe("default")
+    return {"name": bundle.name, "fingerprint": bundle.fingerprint[:12], "bits": bundle.bits}
 
 
 def _add_line(output: Path | None, line: str) -> None:

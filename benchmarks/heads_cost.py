@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 import encoder
 import heads
 from benchmarks import corpus
-from benchmarks.harness import Contender, Report, Table, best_setting, in_thread, interleave, reason
+from benchmarks.harness import Contender, Report, Table, best_setting, in_thread, interleave
 from benchmarks.rivals import Task, precisions
 from benchmarks.rivals_onnx import BATCH_TOKENS, sorted_batches, tokenizer
 from benchmarks.settings import Settings
@@ -64,9 +63,9 @@ def run(settings: Settings) -> Report:
         rows.append(tuple(f"{value:,}" for value in cost.values()))
     columns = ("tasks", "ours ×", "ours, docs/s", "models, docs/s", "ours, s a million", "models", "labels alone")
     title = f"Labels for {len(texts)} documents: one encoder and heads, or a model each ({models.note})"
-    drawn_to = draw(costs, settings.work / "cost-of-tasks.svg")
-    figures = {"documents": len(texts), "models": models.note, "costs": costs, "plot": drawn_to}
-    return Report("heads", [Table(title, columns, rows), Table("Plot", ("",), [(drawn_to,)])], figures)
+    return Report(
+        "heads", [Table(title, columns, rows)], {"documents": len(texts), "models": models.note, "costs": costs}
+    )
 
 
 def counts(most: int) -> list[int]:
@@ -119,28 +118,3 @@ def separate_models(task: Task, count: int) -> Models:
     loaded = [load(dtype) for _ in range(count)]
     passes = [lambda texts, model=model: classify(model, texts, batch_tokens) for model in loaded]
     return Models(passes, f"{dtype}, sorted by length, {batch_tokens} tokens per batch, best of several")
-
-
-def draw(costs: list[dict[str, Any]], path: Path) -> str:
-    """Plot the cost against the number of tasks as SVG; return its path, or the reason why there is no plot."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        return f"absent: {reason(error)}; pip install 'encode-once[bench]'"
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    tasks = [cost["tasks"] for cost in costs]
-    lines = (
-        ("models_seconds_per_million", "one model per task", "tab:red", "s"),
-        ("ours_seconds_per_million", "one encoder, one head per task", "tab:blue", "o"),
-        ("labels_alone_seconds_per_million", "heads on stored codes", "tab:green", "^"),
-    )
-    for key, label, colour, marker in lines:
-        axes.plot(tasks, [cost[key] for cost in costs], label=label, color=colour, marker=marker)
-    axes.set(xscale="log", yscale="log", xlabel="tasks", ylabel="seconds per million documents")
-    axes.set_xticks(tasks, [str(count) for count in tasks])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, metadata={"Date": None})
-    return str(path)

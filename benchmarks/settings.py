@@ -22,14 +22,14 @@ class Settings:
         192, minimum=1, metavar="N", help="number of documents to search the best settings of the rivals"
     )
     head_documents: int = option(320, minimum=1, metavar="N", help="number of documents per round of heads")
-    overhead_documents: int = option(2048, minimum=1, metavar="N", help="number of documents per round of overhead")
+    overhead_documents: int = option(8192, minimum=1, metavar="N", help="number of documents per round of overhead")
     label_documents: tuple[int, int] = option(
         (1_000_000, 5_000_000), minimum=1, metavar="N", help="sizes of the two stores of label"
     )
     kernel_rows: int = option(32768, minimum=1, metavar="N", help="number of codes per round of the kernels of label")
     read_rows: int = option(400_000, minimum=1, metavar="N", help="number of rows of the shards of read")
     kills: int = option(10, minimum=1, metavar="N", help="number of kills of kills")
-    kill_documents: int = option(800, minimum=1, metavar="N", help="number of documents of the corpus of kills")
+    kill_documents: int = option(6000, minimum=1, metavar="N", help="number of documents of the corpus of kills")
     max_heads: int = option(
         16, minimum=1, metavar="N", help="maximum number of heads, and of separate models, of heads"
     )

@@ -50,3 +50,13 @@ def test_step_that_fails_is_named_and_what_came_before_is_kept(arguments, tmp_pa
     monkeypatch.setattr(steps, "STEPS", {"frozen": steps.STEPS["frozen"]})
     monkeypatch.setattr(Cache, "_make", lambda self, *_: pytest.fail("computed twice"))
     assert "frozen" in study.run([*arguments, "--steps", "frozen"])["steps"]
+
+
+@pytest.mark.slow
+def test_every_step_runs_on_the_default_base_model(tiny_data, tmp_path):
+    optional("sklearn")
+    places = ["--data", str(tiny_data), "--work", str(tmp_path / "work"), "--output", str(tmp_path / "docs")]
+    tasks = ["--tasks", "sst2", "reuters_topics", "--long_tasks", "reuters_topics"]
+    figures = study.run([*places, *tasks, "--quick", "--device", "cpu", "--seeds", "0", "--note", "a test"])
+    assert set(figures["steps"]) == set(steps.STEPS)
+    assert "Not measured." not in (tmp_path / "docs" / "results.md").read_text(encoding="utf-8")
