@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmarks.settings import Settings
 from encoder.declare import OptionError
-from pipelines.cli import EXIT_USAGE
-from pipelines.parser import Parser, add_fields, values_of
+from pipelines.command_line.cli import EXIT_USAGE
+from pipelines.command_line.parser import Parser, add_fields, values_of
 
 # name: (module, what it measures); in the order of `all`
 PARTS = {

@@ -92,6 +92,6 @@ def insert_options(markdown: str) -> str:
 
 def command_options(command: str) -> str:
     """Return the options of a command as Markdown, from this checkout."""
-    from pipelines.option_tables import options_table
+    from pipelines.command_line.option_tables import options_table
 
     return options_table(command)

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from pipelines.annotate import run as annotate
     from pipelines.annotate import run_encode as encode
     from pipelines.annotate import run_label as label
-    from pipelines.interruption import WorkerError
     from pipelines.models.labelled import DataError
     from pipelines.models.make_encoder import run as make_encoder
     from pipelines.models.train_encoder import run as train_encoder
     from pipelines.models.train_head import run as train_head
     from pipelines.models.zero_shot_head import run as zero_shot_head
     from pipelines.prune import run as prune
+    from pipelines.running.interruption import WorkerError
     from pipelines.status import run as status
     from pipelines.verify import run as verify
     from transforms.match import InputError
@@ -94,7 +94,7 @@ _PLACES = {
     "Pooling": "encoder:Pooling",
     "Store": "transforms.store:Store",
     "StoreError": "transforms.store:StoreError",
-    "WorkerError": "pipelines.interruption:WorkerError",
+    "WorkerError": "pipelines.running.interruption:WorkerError",
     "annotate": "pipelines.annotate:run",
     "bundled_heads": "heads:bundled",
     "describe_encoder": "encoder:describe",

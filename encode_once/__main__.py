@@ -5,7 +5,7 @@ import sys
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    from pipelines import cli  # only now: encode_once makes Python find it
+    from pipelines.command_line import cli  # only now: encode_once makes Python find it
 
     return cli.end_after_signal(cli.main())
 

@@ -1,7 +1,8 @@
 """Declare an option once: its default, type, bounds and help, on the dataclass field that holds it.
 
-Command lines, validation and the tables of the reference are made from these declarations (`pipelines.parser`). Needs the
-standard library only, so that a program can show its help before it imports anything heavy.
+Command lines, validation and the tables of the reference are made from these declarations
+(`pipelines.command_line.parser`). Needs the standard library only, so that a program can show its help before it imports
+anything heavy.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import heads
 from pipelines import annotate
-from pipelines.cli import guard
+from pipelines.command_line.cli import guard
 from pipelines.report import Summary
 from transforms.layout import labels_folder
 

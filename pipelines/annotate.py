@@ -18,7 +18,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.beam_options import (
+from pipelines.command_line.cli import RESUME_HINT, main_of
+from pipelines.command_line.config import expand_config
+from pipelines.command_line.options import AnnotateOptions, annotate_parser, parse_annotate
+from pipelines.running.beam_options import (
     beam_pipeline_options,
     check_options,
     check_pipeline_options,
@@ -27,11 +30,8 @@ from pipelines.beam_options import (
     is_local,
     prepare_files,
 )
-from pipelines.cli import RESUME_HINT, main_of
-from pipelines.config import expand_config
-from pipelines.interruption import run_and_wait
-from pipelines.notebooks import hidden_from_beam
-from pipelines.options import AnnotateOptions, annotate_parser, parse_annotate
+from pipelines.running.interruption import run_and_wait
+from pipelines.running.notebooks import hidden_from_beam
 from transforms.layout import codes_folder
 from transforms.machine import usable_cores
 from transforms.models import HeadName, set_current_heads, store_models

@@ -27,7 +27,7 @@ from transforms.tables import StoredTable, write_table
 from transforms.unit import Unit
 
 if TYPE_CHECKING:
-    from pipelines.options import AnnotateOptions
+    from pipelines.command_line.options import AnnotateOptions
     from pipelines.prepare import Job
 
 ENCODE_SECONDS = 4.0

@@ -11,7 +11,7 @@ import encoder
 import heads
 from encoder import Bundle
 from heads import Head, HeadError
-from pipelines.options import ALL_HEADS, NO_HEADS, AnnotateOptions
+from pipelines.command_line.options import ALL_HEADS, NO_HEADS, AnnotateOptions
 from transforms.blocks import UnitError
 from transforms.check_fields import check_fields
 from transforms.codes_file import CONTENT_HASH

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from heads import Head
-from pipelines import logs
+from pipelines.command_line import logs
 from transforms.encoded import Encoded, encoded_units, forget_encoded
 from transforms.filesystem import files
 from transforms.layout import Listing, PartName, codes_folder, labels_folder, parts_folder

@@ -14,9 +14,9 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from pipelines.beam_options import check_options, prepare_files
-from pipelines.cli import main_of
-from pipelines.options import parse_prune, prune_parser
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.options import parse_prune, prune_parser
+from pipelines.running.beam_options import check_options, prepare_files
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards
 from transforms.layout import Listing, PartName, codes_folder, head_folder, labels_folder, parts_folder

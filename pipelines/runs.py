@@ -15,7 +15,7 @@ from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import Any
 
-from pipelines.options import annotate_parser
+from pipelines.command_line.options import annotate_parser
 from pipelines.report_page import render
 from transforms.filesystem import files
 from transforms.machine import PACKAGES, package_version

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pipelines.beam_options import check_options, prepare_files
-from pipelines.cli import main_of
-from pipelines.options import parse_status, status_parser
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.options import parse_status, status_parser
+from pipelines.running.beam_options import check_options, prepare_files
 from transforms.filesystem import files
 from transforms.known_shards import KnownShard, KnownShards
 from transforms.layout import Listing, codes_folder, labels_folder

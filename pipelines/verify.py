@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from pipelines import logs
-from pipelines.beam_options import check_options, prepare_files
 from pipelines.check_files import Checker, UnreadableError
-from pipelines.cli import main_of
-from pipelines.options import parse_verify, verify_parser
+from pipelines.command_line import logs
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.options import parse_verify, verify_parser
 from pipelines.prepare import Comparison, find_encoder
+from pipelines.running.beam_options import check_options, prepare_files
 from transforms.filesystem import files
 from transforms.known_shards import KnownShards
 from transforms.layout import Listing, codes_folder, read_metadata

@@ -24,8 +24,8 @@ from typing import Any
 
 from encoder import EncoderError
 from encoder.forward.model import choose_device
+from pipelines.command_line.parser import Parser, add_fields, values_of
 from pipelines.models.labelled import DataError
-from pipelines.parser import Parser, add_fields, values_of
 from study import kept, page, steps
 from study.cache import StepError, write_text
 from study.context import Study

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import COMMANDS
+from pipelines.command_line.cli import COMMANDS
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [

@@ -76,7 +76,7 @@ def test_an_installed_wheel_annotates_without_the_checkout(sdist, tmp_path):
     program = """
 import sys
 import encode_once
-from pipelines import cli
+from pipelines.command_line import cli
 code = cli.main(["annotate", "--input", "in.txt", "--store", "store", "--heads", "all", "--no_progress"])
 names = ("encode_once", "encoder", "heads", "pipelines", "transforms")
 print("files", *[module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in names])

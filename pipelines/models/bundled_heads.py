@@ -16,10 +16,10 @@ import heads
 from encoder.choices import LabelKind, Precision
 from encoder.declare import OptionError, like, option
 from heads import Head
-from pipelines.cli import main_of
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.parser import Parser, add_fields, from_arguments
 from pipelines.models.labelled import DataError, read_labelled
 from pipelines.models.train_head import train_head
-from pipelines.parser import Parser, add_fields, from_arguments
 from transforms.options import EncodeOptions
 
 

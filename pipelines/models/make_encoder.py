@@ -9,8 +9,8 @@ from pathlib import Path
 
 from encoder import Bundle
 from encoder.bundle import ENCODER_FOLDER
-from pipelines.cli import main_of
-from pipelines.logs import write_message
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.logs import write_message
 from pipelines.models.labelled import sample_texts
 from pipelines.models.options import parse_make_encoder
 

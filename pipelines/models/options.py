@@ -11,8 +11,8 @@ from encoder.choices import LabelKind, Precision
 from encoder.declare import OptionError, check, like, option
 from encoder.settings import BundleSettings
 from encoder.training.options import TrainOptions
-from pipelines.config import add_common_options, expand_config
-from pipelines.parser import Parser, add_fields, from_arguments, values_of
+from pipelines.command_line.config import add_common_options, expand_config
+from pipelines.command_line.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import EncodeOptions, ReadOptions
 
 _FIELDS = ("text_field", "label_field")

@@ -12,7 +12,7 @@ from encoder import Bundle, EncoderError
 from encoder.bundle import ENCODER_FOLDER
 from encoder.model_folder import check_writable
 from encoder.training.tasks import Task
-from pipelines.cli import main_of
+from pipelines.command_line.cli import main_of
 from pipelines.models.labelled import read_texts, sample_balanced
 from pipelines.models.options import parse_train_encoder
 from pipelines.models.task_folders import find_folders, read_task

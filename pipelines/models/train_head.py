@@ -19,12 +19,12 @@ from encoder import bits as bit_packing
 from encoder.choices import LabelKind
 from heads import Head
 from heads.score import one_thread
-from pipelines.cli import main_of
-from pipelines.logs import write_message
+from pipelines.command_line.cli import main_of
+from pipelines.command_line.logs import write_message
+from pipelines.command_line.options import OptionError
 from pipelines.models.labelled import check_classes, read_labelled
 from pipelines.models.options import parse_train_head
 from pipelines.models.split import hold_out
-from pipelines.options import OptionError
 
 if TYPE_CHECKING:
     from tqdm import tqdm

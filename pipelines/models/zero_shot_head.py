@@ -12,7 +12,7 @@ from pathlib import Path
 import encoder
 import heads
 from heads import Head, zero_shot
-from pipelines.cli import main_of
+from pipelines.command_line.cli import main_of
 from pipelines.models.labelled import DataError, read_labelled, sample_texts
 from pipelines.models.options import parse_zero_shot
 

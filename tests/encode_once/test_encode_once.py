@@ -83,7 +83,7 @@ def test_workers_ignore_modules_of_the_working_directory(
 def test_every_run_keeps_the_plugins_that_were_asked_for():
     from apache_beam.options.pipeline_options import SetupOptions
 
-    from pipelines.beam_options import beam_pipeline_options
+    from pipelines.running.beam_options import beam_pipeline_options
 
     options = beam_pipeline_options(["--beam_plugins=theirs"])
     assert options.view_as(SetupOptions).beam_plugins == ["encode_once", "theirs"]

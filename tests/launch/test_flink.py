@@ -23,7 +23,7 @@ from launch.flink.cluster import FlinkCluster, flink_cluster
 from launch.flink.fetch import fetch_flink, job_server_jar
 from launch.processes import LaunchError, running, wait_until
 from launch.worker_pool import Pool, worker_pool
-from pipelines.engine import check_engine
+from pipelines.running.engine import check_engine
 from tests.conftest import store_files
 from tests.launch.conftest import REPOSITORY, committed, run
 

@@ -222,7 +222,7 @@ def test_only_units_and_names_of_files_are_elements(annotate_tiny, tmp_path, tin
     """No text and no code crosses a step. The hint is on the step that encodes alone; the graph has one shuffle."""
     import apache_beam as beam
 
-    from pipelines.options import parse_annotate
+    from pipelines.command_line.options import parse_annotate
     from pipelines.prepare import prepare
 
     write_corpus(tmp_path / "in", rows=2)
@@ -249,7 +249,7 @@ def test_only_units_and_names_of_files_are_elements(annotate_tiny, tmp_path, tin
 def test_the_graph_carries_names_of_heads_and_not_their_weights(annotate_tiny, tmp_path, tiny_bundle):
     import apache_beam as beam
 
-    from pipelines.options import parse_annotate
+    from pipelines.command_line.options import parse_annotate
     from pipelines.prepare import prepare
 
     write_corpus(tmp_path / "in", rows=2)

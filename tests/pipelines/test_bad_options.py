@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from pipelines import annotate, cli
+from pipelines import annotate
+from pipelines.command_line import cli
 
 
 def run_cli(capsys, *arguments: str) -> tuple[int, str]:
@@ -149,7 +150,7 @@ def test_an_archive_is_not_encoded_line_by_line(capsys, tmp_path, no_model, one_
 def test_all_heads_may_stand_beside_others(tmp_path):
     import heads
     from pipelines import prepare
-    from pipelines.options import AnnotateOptions
+    from pipelines.command_line.options import AnnotateOptions
 
     mine = heads.load("sentiment")
     dataclasses.replace(mine, task="mine").save(tmp_path / "mine")
@@ -166,8 +167,8 @@ def test_all_heads_may_stand_beside_others(tmp_path):
 
 
 def test_dry_run_with_a_value_is_the_runners():
-    from pipelines.beam_options import check_options
-    from pipelines.options import annotate_parser, parse_annotate
+    from pipelines.command_line.options import annotate_parser, parse_annotate
+    from pipelines.running.beam_options import check_options
 
     given = ["--input", "a", "--store", "s"]
     assert parse_annotate([*given, "--dry_run"], "annotate").dry_run
@@ -177,8 +178,8 @@ def test_dry_run_with_a_value_is_the_runners():
 
 
 def test_a_job_server_may_know_options_that_beam_does_not():
-    from pipelines.beam_options import beam_pipeline_options, check_options, is_local
-    from pipelines.options import annotate_parser
+    from pipelines.command_line.options import annotate_parser
+    from pipelines.running.beam_options import beam_pipeline_options, check_options, is_local
 
     arguments = ["--runner", "FlinkRunner", "--flink_only_java_knows", "3"]
     check_options(arguments, annotate_parser("annotate"))
@@ -268,7 +269,16 @@ def test_an_unexpected_error_is_not_hidden(monkeypatch):
 
 def test_a_one_line_error_has_no_traceback_in_a_real_shell(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "annotate", "--input", f"{tmp_path}/*", "--store", f"{tmp_path}/s"],
+        [
+            sys.executable,
+            "-m",
+            "pipelines.command_line.cli",
+            "annotate",
+            "--input",
+            f"{tmp_path}/*",
+            "--store",
+            f"{tmp_path}/s",
+        ],
         capture_output=True,
         text=True,
         check=False,

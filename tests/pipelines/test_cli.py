@@ -8,14 +8,14 @@ from importlib.metadata import version
 import pytest
 
 from encoder.forward.model import choose_device, choose_precision
-from pipelines import cli
+from pipelines.command_line import cli
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_a_help_that_loads_nothing_heavy(command):
     program = f"""
 import sys
-from pipelines import cli
+from pipelines.command_line import cli
 try:
     cli.main([{command!r}, "--help"])
 except SystemExit as end:

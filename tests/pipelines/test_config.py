@@ -7,10 +7,18 @@ import json
 import pytest
 
 from encoder.declare import OptionError
-from pipelines import annotate, cli, status
-from pipelines.config import expand_config
+from pipelines import annotate, status
+from pipelines.command_line import cli
+from pipelines.command_line.config import expand_config
+from pipelines.command_line.options import (
+    annotate_parser,
+    parse_annotate,
+    parse_prune,
+    parse_status,
+    parse_verify,
+    prune_parser,
+)
 from pipelines.models.options import parse_train_head, zero_shot_parser
-from pipelines.options import annotate_parser, parse_annotate, parse_prune, parse_status, parse_verify, prune_parser
 
 
 @pytest.fixture

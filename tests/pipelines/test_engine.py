@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from pipelines.cli import main
+from pipelines.command_line.cli import main
 from tests.conftest import write_corpus
 
 
@@ -144,7 +144,7 @@ def test_a_pool_beside_a_cluster_elsewhere_is_not_asked(monkeypatch, tmp_path):
     """On Kubernetes each task manager has a pool beside it, at its own localhost."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipelines import engine
+    from pipelines.running import engine
 
     monkeypatch.setattr(engine, "_check_flink", lambda options: None)
     monkeypatch.setattr(engine, "_find_job_server", lambda options: None)
@@ -157,6 +157,6 @@ def test_a_pool_beside_a_cluster_elsewhere_is_not_asked(monkeypatch, tmp_path):
 def test_other_runners_are_not_checked():
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from pipelines.engine import check_engine
+    from pipelines.running.engine import check_engine
 
     check_engine("FnApiRunner", PipelineOptions(["--job_endpoint=localhost:9"]))

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pipelines.interruption import InterruptedRunError, run_and_wait
+from pipelines.running.interruption import InterruptedRunError, run_and_wait
 
 
 class Job:

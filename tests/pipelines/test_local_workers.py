@@ -16,9 +16,9 @@ import grpc
 import psutil
 import pytest
 
-from pipelines import local_workers
-from pipelines.interruption import WorkerError, run_and_wait
-from pipelines.local_workers import direct_connections
+from pipelines.running import local_workers
+from pipelines.running.interruption import WorkerError, run_and_wait
+from pipelines.running.local_workers import direct_connections
 from tests.conftest import random_texts, store_files
 
 EXEMPT = "no_grpc_proxy"
@@ -78,7 +78,7 @@ def run_pipeline(work, *arguments: str, waits: bool = False) -> None:
     """Run a function over two elements in two worker processes. `waits`: the runner waits for its results as well."""
     import apache_beam as beam
 
-    from pipelines.beam_options import beam_pipeline_options, create_pipeline
+    from pipelines.running.beam_options import beam_pipeline_options, create_pipeline
 
     options = beam_pipeline_options([*TWO_PROCESSES.split(), *arguments])
     pipeline = create_pipeline(options)

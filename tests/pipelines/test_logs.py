@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from pipelines import cli, logs
+from pipelines.command_line import cli, logs
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import annotate, cli, status
-from pipelines.beam_options import check_options, is_local
+from pipelines import annotate, status
+from pipelines.command_line import cli
+from pipelines.command_line.options import OptionError, annotate_parser, parse_annotate
 from pipelines.models import train_head
 from pipelines.models.labelled import DataError, check_classes, read_labelled, read_texts
 from pipelines.models.options import parse_train_head
-from pipelines.options import OptionError, annotate_parser, parse_annotate
+from pipelines.running.beam_options import check_options, is_local
 from transforms.filesystem import files
 from transforms.match import InputError
 
@@ -303,7 +304,7 @@ def test_the_store_and_hidden_folders_are_no_folders_of_shards(annotate_tiny, tm
     [("heads.HeadError('the reason')", 2, "error: the reason"), ("KeyError('x')", 1, "KeyError")],
 )
 def test_what_went_wrong_is_said_though_the_reader_has_left(error, code, said):
-    program = "import sys, heads; from pipelines.cli import guard; sys.exit(guard(f, 'x'))"
+    program = "import sys, heads; from pipelines.command_line.cli import guard; sys.exit(guard(f, 'x'))"
     program = f"def f():\n    print('some')\n    import time; time.sleep(0.3)\n    raise {error}\n{program}"
     found = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "$0" | true; exit ${{PIPESTATUS[0]}}', program],

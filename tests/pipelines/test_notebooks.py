@@ -73,7 +73,7 @@ def test_a_notebook_annotates_as_a_shell_does(pandas, execute, annotate_tiny, ti
         "summary.exit_code, summary.documents",
         f"eo.label({[*common, '--heads', str(tiny_heads['mood']), str(tiny_heads['themes'])]}).labelled",
         f"eo.verify({['--store', 'store']}).problems",
-        "from pipelines.cli import main",
+        "from pipelines.command_line.cli import main",
         f"main({['annotate', *encode, '--store', 'processes', '--heads', str(tiny_heads['mood']), *processes]})",
         "main(['status', '--store', 'processes'])",
         "main(['annotate', '--input', 'gone', '--store', 'processes'])",

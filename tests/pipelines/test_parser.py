@@ -12,9 +12,9 @@ from typing import Literal
 import pytest
 
 from encoder.declare import OptionError, check, like, option
-from pipelines import cli, completion
-from pipelines.option_tables import options_table
-from pipelines.parser import Parser, add_fields, from_arguments
+from pipelines.command_line import cli, completion
+from pipelines.command_line.option_tables import options_table
+from pipelines.command_line.parser import Parser, add_fields, from_arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,10 @@ def test_the_table_of_a_command_has_every_option(command):
 
 def test_the_tables_are_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.option_tables", "label"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pipelines.command_line.option_tables", "label"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == f"## encode-once label\n\n{options_table('label')}"
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 import heads
-from pipelines import annotate, cli, prune, status, verify
+from pipelines import annotate, prune, status, verify
+from pipelines.command_line import cli
 from tests.conftest import make_tiny_head, write_corpus
 from transforms.layout import PartName, parts_folder
 from transforms.match import InputError

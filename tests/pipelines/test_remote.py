@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import annotate, cli, status, verify
-from pipelines.options import OptionError
+from pipelines import annotate, status, verify
+from pipelines.command_line import cli
+from pipelines.command_line.options import OptionError
 from tests import remote
 from tests.conftest import write_corpus
 from transforms.store import StoreError

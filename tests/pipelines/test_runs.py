@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipelines.options import annotate_parser
+from pipelines.command_line.options import annotate_parser
 from pipelines.runs import Run, redact
 from transforms.store import open_or_create_store
 

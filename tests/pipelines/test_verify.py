@@ -140,7 +140,7 @@ def test_a_moved_corpus_is_found_by_its_root(store, tmp_path):
 
 
 def test_wrong_reading_options_are_a_usage_error(store, capsys):
-    from pipelines import cli
+    from pipelines.command_line import cli
 
     assert cli.main(["verify", "--store", str(store), "--id_field", "text"]) == 2
     assert "name two different fields" in capsys.readouterr().err

@@ -7,9 +7,9 @@ import pytest
 import encoder
 from encoder import EncoderError
 from pipelines import annotate
+from pipelines.command_line.options import OptionError
 from pipelines.models import make_encoder
 from pipelines.models.labelled import DataError
-from pipelines.options import OptionError
 from tests.conftest import random_texts
 
 

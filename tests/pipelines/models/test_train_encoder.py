@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import encoder
-from pipelines import annotate, cli, verify
+from pipelines import annotate, verify
+from pipelines.command_line import cli
 from pipelines.models import train_encoder, train_head
 from tests.conftest import random_texts, store_files
 from tests.pipelines.labelled_folders import write_split

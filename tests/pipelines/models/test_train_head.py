@@ -11,7 +11,7 @@ import pytest
 import encoder
 import heads
 from heads import HeadError
-from pipelines import cli
+from pipelines.command_line import cli
 from pipelines.models import train_head
 from pipelines.models.labelled import DataError
 from tests.conftest import random_texts

@@ -8,7 +8,8 @@ import pytest
 
 import encoder
 import heads
-from pipelines import annotate, cli
+from pipelines import annotate
+from pipelines.command_line import cli
 from pipelines.models import zero_shot_head
 from tests.conftest import random_texts
 

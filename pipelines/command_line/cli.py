@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pipelines.logs import LogFormat
-    from pipelines.parser import Parser
+    from pipelines.command_line.logs import LogFormat
+    from pipelines.command_line.parser import Parser
 
 
 class Command(NamedTuple):
@@ -33,32 +33,32 @@ class Command(NamedTuple):
 COMMANDS = {
     "annotate": Command(
         "pipelines.annotate:run",
-        "pipelines.options:annotate_parser",
+        "pipelines.command_line.options:annotate_parser",
         "encode every new document once and label it with every head",
     ),
     "encode": Command(
         "pipelines.annotate:run_encode",
-        "pipelines.options:encode_parser",
+        "pipelines.command_line.options:encode_parser",
         "the first half of annotate: texts to codes (benefits from a GPU)",
     ),
     "label": Command(
         "pipelines.annotate:run_label",
-        "pipelines.options:label_parser",
+        "pipelines.command_line.options:label_parser",
         "the second half of annotate: stored codes to labels (no GPU, no text)",
     ),
     "status": Command(
         "pipelines.status:run",
-        "pipelines.options:status_parser",
+        "pipelines.command_line.options:status_parser",
         "print what a store holds, what is incomplete and what is stale",
     ),
     "verify": Command(
         "pipelines.verify:run",
-        "pipelines.options:verify_parser",
+        "pipelines.command_line.options:verify_parser",
         "check that a store is complete and undamaged",
     ),
     "prune": Command(
         "pipelines.prune:run",
-        "pipelines.options:prune_parser",
+        "pipelines.command_line.options:prune_parser",
         "remove labels of earlier heads, leftover parts, and shards that are gone",
     ),
     "train-head": Command(
@@ -82,8 +82,8 @@ COMMANDS = {
         "train an encoder on labelled tasks, through the bits it stores",
     ),
     "completion": Command(
-        "pipelines.completion:run",
-        "pipelines.completion:completion_parser",
+        "pipelines.command_line.completion:run",
+        "pipelines.command_line.completion:completion_parser",
         "print a script that completes commands and options in a shell",
     ),
 }
@@ -118,7 +118,7 @@ def _run(argv: list[str]) -> Any:
         print(usage())
         return 0 if argv else EXIT_USAGE
     if argv[0] == "--version":
-        from pipelines.versions import describe
+        from pipelines.command_line.versions import describe
 
         print(describe())
         return 0
@@ -163,7 +163,7 @@ def find_log_format(argv: Sequence[str], command: str) -> LogFormat:
     if command not in COMMANDS or not any(argument.startswith(("--log_format", "--config")) for argument in argv):
         return "text"
     from encoder.declare import OptionError
-    from pipelines.config import expand_config
+    from pipelines.command_line.config import expand_config
 
     with contextlib.suppress(OptionError):  # reported when the arguments are parsed
         argv = expand_config(argv, parser_of(command))
@@ -186,7 +186,7 @@ def guard(
         command: the command that it is, if any.
         log_format: format of messages on stderr; None to set up no logging.
     """
-    from pipelines import logs
+    from pipelines.command_line import logs
 
     if log_format is not None:
         logs.set_up_logging(log_format)
@@ -267,8 +267,8 @@ def _is_correctable(error: Exception) -> bool:
         ("encoder.base", "EncoderError"),
         ("encoder.declare", "OptionError"),
         ("heads.errors", "HeadError"),
-        ("pipelines.interruption", "JobError"),
-        ("pipelines.interruption", "WorkerError"),
+        ("pipelines.running.interruption", "JobError"),
+        ("pipelines.running.interruption", "WorkerError"),
         ("pipelines.models.labelled", "DataError"),
         ("transforms.store", "StoreError"),
         ("transforms.match", "InputError"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pipelines.cli import DISK_FULL_ERRORS, RESUME_HINT
+from pipelines.command_line.cli import DISK_FULL_ERRORS, RESUME_HINT
 from transforms.store import StoreError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run_and_wait(pipeline: beam.Pipeline, local: bool) -> PipelineResult:
     import grpc
     from apache_beam.runners.portability.portable_runner import PortableRunner
 
-    from pipelines.local_workers import direct_connections, watched_workers
+    from pipelines.running.local_workers import direct_connections, watched_workers
 
     received: list[int] = []
 

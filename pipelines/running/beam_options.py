@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipelines.options import OptionError, annotate_parser
+from pipelines.command_line.options import OptionError, annotate_parser
 from transforms.filesystem import files
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_pipeline_options(options: PipelineOptions) -> None:
     """
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-    from pipelines.engine import check_engine
+    from pipelines.running.engine import check_engine
 
     runner = _create_runner(options)
     try:

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from encoder.declare import OptionError, option
-from pipelines.cli import COMMANDS, parser_of
-from pipelines.logs import LogFormat
-from pipelines.parser import Parser, add_fields, takes_value
+from pipelines.command_line.cli import COMMANDS, parser_of
+from pipelines.command_line.logs import LogFormat
+from pipelines.command_line.parser import Parser, add_fields, takes_value
 
 if sys.version_info >= (3, 11):
     import tomllib

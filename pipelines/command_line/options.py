@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from encoder.declare import OptionError, check, like, option
-from pipelines.config import add_common_options, expand_config
-from pipelines.parser import Parser, add_fields, from_arguments, values_of
+from pipelines.command_line.config import add_common_options, expand_config
+from pipelines.command_line.parser import Parser, add_fields, from_arguments, values_of
 from transforms.options import CutRules, EncodeOptions, ReadOptions
 
 __all__ = [

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pipelines.cli import COMMANDS, main_of, parser_of
-from pipelines.parser import Parser, takes_value, values_to_complete
+from pipelines.command_line.cli import COMMANDS, main_of, parser_of
+from pipelines.command_line.parser import Parser, takes_value, values_to_complete
 
 # "=" is a word of its own in bash. An option that takes one value is over after it; one that takes several goes on.
 _BASH = """\

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from encoder.declare import Option, options_of
-from pipelines.logs import write_message
+from pipelines.command_line.logs import write_message
 
 MAX_WIDTH = 110
 _MAX_HELP_POSITION = 32

@@ -1,7 +1,7 @@
 """Write the tables of the reference: the options of each command, as Markdown.
 
-python -m pipelines.option_tables            all commands
-python -m pipelines.option_tables annotate   one
+python -m pipelines.command_line.option_tables            all commands
+python -m pipelines.command_line.option_tables annotate   one
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.cli import COMMANDS, main_of, parser_of
-from pipelines.options import OptionError
-from pipelines.parser import Parser, default_text, value_text
+from pipelines.command_line.cli import COMMANDS, main_of, parser_of
+from pipelines.command_line.options import OptionError
+from pipelines.command_line.parser import Parser, default_text, value_text
 
 
 def options_table(command: str) -> str:
@@ -35,7 +35,7 @@ def options_table(command: str) -> str:
 
 def run(argv: Sequence[str]) -> str:
     """Print the tables of some commands, or of all, and return them."""
-    parser = Parser("python -m pipelines.option_tables", "Print the options of commands as Markdown.")
+    parser = Parser("python -m pipelines.command_line.option_tables", "Print the options of commands as Markdown.")
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help="all commands if none is given")
     commands = parser.parse_args(list(argv)).commands or list(COMMANDS)
     for command in commands:

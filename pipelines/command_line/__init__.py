@@ -1,0 +1,1 @@
+"""The command line: options, help, configuration files, messages and exit codes."""
