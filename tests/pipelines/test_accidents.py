@@ -70,10 +70,10 @@ def test_whatever_a_reader_throws_fails_its_unit_alone(annotate_tiny, tmp_path, 
     write_corpus(tmp_path / "in")
     real = reading.read_blocks
 
-    def throwing(open_raw, path, *rest):
+    def throwing(open_raw, path, *rest, **options):
         if path.endswith("d.parquet"):
             raise UnicodeDecodeError("utf-8", b"x", 0, 1, "a flipped bit")
-        return real(open_raw, path, *rest)
+        return real(open_raw, path, *rest, **options)
 
     monkeypatch.setattr(reading, "read_blocks", throwing)
     summary = annotate_tiny(heads=[])

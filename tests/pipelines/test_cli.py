@@ -96,7 +96,7 @@ def test_a_missing_required_option_is_a_usage_error():
         "models.train_encoder",
         "models.zero_shot_head",
         "models.bundled_heads",
-        "cli",
+        "command_line.cli",
     ],
 )
 def test_every_program_runs_as_a_module(module):

@@ -14,6 +14,8 @@ from pipelines.running.interruption import InterruptedRunError, run_and_wait
 class Job:
     """Stand for a pipeline and its result; `wait_until_finish` is where the signal comes, or the error."""
 
+    runner = None
+
     def __init__(self, number: int | None = None, error: Exception | None = None, cancel_error: str = "") -> None:
         self.number, self.error, self.cancel_error = number, error, cancel_error
         self.cancelled = 0
