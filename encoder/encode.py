@@ -27,9 +27,7 @@ from encoder.tokenize import Tokenizer, Windows
 DEFAULT_BATCH_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 CHUNK_BATCHES = 2  # batches per chunk, where chunks are tokenised while the device computes
 
-TOKENS_PER_RETURN = (
-    100_000  # between two returns of free memory, which take up to 0.3 s in a process that holds much memory
-)
+TOKENS_PER_RETURN = 100_000  # between two returns of free memory: these take longer the more memory a process holds
 _log = logging.getLogger(__name__)
 
 
