@@ -16,9 +16,9 @@ from pathlib import Path
 import apache_beam
 
 from launch.processes import LaunchError, cache_folder, exit_on_sigterm, run_encode_once
+from pipelines.command_line.cli import EXIT_USAGE
 
 _MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
-EXIT_USAGE = 2
 
 
 def fetch_prism() -> Path:

@@ -82,7 +82,7 @@ def estimate(job: Job, options: AnnotateOptions) -> Estimate:
     Raises:
         NotMeasuredError: no document can be read, or the encoder cannot be loaded on this machine.
     """
-    documents = documents_to_label = measured = code_bytes = 0
+    documents = measured = code_bytes = 0
     start_seconds = measured_seconds = 0.0
     rate: float | None = None
     if job.plan.to_encode:

@@ -18,9 +18,8 @@ from launch.flink.cluster import flink_cluster
 from launch.flink.fetch import FLINK_MINOR, fetch_flink, fetch_job_server
 from launch.processes import LaunchError, exit_on_sigterm, run_encode_once
 from launch.worker_pool import worker_pool
+from pipelines.command_line.cli import EXIT_USAGE
 from transforms.machine import usable_cores
-
-EXIT_USAGE = 2
 
 
 def flink_options(master: str, jar: Path, parallelism: int) -> list[str]:
